@@ -1,0 +1,1 @@
+//! Inputs of the benches, made in place.

@@ -1,0 +1,1 @@
+//! The attribution engine: targets, the frozen pull-back, ranking.

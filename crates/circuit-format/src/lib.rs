@@ -1,0 +1,1 @@
+//! The files of attribution graphs: graph JSON, safetensors, Python's .pt.

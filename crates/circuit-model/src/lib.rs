@@ -1,0 +1,1 @@
+//! Language models from a description: one forward pass with typed hook sites.

@@ -1,0 +1,1 @@
+//! LibTorch: loading it, devices, dtypes, mapped tensor files.

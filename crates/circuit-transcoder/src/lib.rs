@@ -1,0 +1,1 @@
+//! MLP transcoders: reading sets, encoding, decoder rows.
