@@ -1,1 +1,16 @@
 //! The attribution engine: targets, the frozen pull-back, ranking.
+//!
+//! Start at [`attribute`] for the whole, at [`PullBack`] for the mathematics. Tensors end here: what comes out are plain rows
+//! (`circuit_graph::Rows`). Not here: pruning, files, interventions.
+
+#![allow(non_snake_case, reason = "weights carry the field's names: W_O, W_V, W_skip")]
+
+mod attribute;
+mod error;
+mod pullback;
+mod targets;
+
+pub use attribute::{AttributeConfig, Attribution, Progress, attribute};
+pub use error::AttributionError;
+pub use pullback::{PullBack, Read};
+pub use targets::{Direction, ResolvedTarget, TargetChoice};

@@ -1,5 +1,6 @@
 //! The graph itself: rows of direct effects and what each node is. No algorithm lives here.
 
+use crate::influence;
 use circuit_index::{ActiveIndex, FeatureId, NodeLayout, TokenId};
 
 /// Direct effects as a dense row-major matrix: one row per node that reads (selected features, then targets), one column
@@ -136,8 +137,9 @@ impl Graph {
         self.selected.iter().map(|&i| self.active[i.get()])
     }
 
-    /// Checks that all parts fit each other: lengths, ascending features within the model and prompt, finite values.
-    /// Readers of files call it before they hand a graph out, so that nothing behind it need check again.
+    /// Checks that all parts fit each other: lengths, ascending features within the model and prompt, finite values,
+    /// and no effect on a feature from its own layer or one above (so that there are no cycles). Readers of files call
+    /// it before they hand a graph out, so that nothing behind it need check again.
     ///
     /// # Errors
     /// The first thing that does not fit.
@@ -178,6 +180,11 @@ impl Graph {
         if let Some(at) = self.rows.as_slice().iter().position(|v| !v.is_finite()) {
             let (row, column) = (at / self.rows.n_columns(), at % self.rows.n_columns());
             return fail("rows", format!("entry ({row}, {column}) is not finite"));
+        }
+        let levels = influence::levels(&layout, self.selected_features());
+        if let Some((row, column)) = influence::hidden_entry(&self.rows, &layout, &levels) {
+            let reader = self.active[self.selected[row].get()];
+            return fail("rows", format!("entry ({row}, {column}): {reader} sees what is not written below it"));
         }
         if !self.activations.iter().all(|a| a.is_finite()) {
             return fail("activation_values", "not all finite".into());

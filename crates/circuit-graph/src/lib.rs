@@ -1,8 +1,23 @@
 //! Attribution graphs after the tensors: rows of direct effects, influence, pruning, scores.
 //!
-//! Knows no LibTorch, no files and no formats. Read [`Graph`] first. The definitions are those of the methods paper
-//! (Ameisen et al., *Circuit Tracing*, 2025).
+//! Knows no LibTorch, no files and no formats. Read [`Graph`] first, then [`prune`]; [`Ranking`] serves the engine while
+//! it decides which rows to compute. The definitions are those of the methods paper (Ameisen et al., *Circuit
+//! Tracing*, 2025).
+//!
+//! Every function here expects a graph that passes [`Graph::validate`], may panic on another, and gives the same bits
+//! for the same graph whatever the number of threads.
 
 mod graph;
+mod influence;
+mod prune;
+mod ranking;
+mod scores;
+mod summary;
+mod threshold;
 
 pub use graph::{Graph, GraphError, ModelInfo, Rows, Target};
+pub use influence::influence;
+pub use prune::{Edge, Pruned, Thresholds, prune};
+pub use ranking::Ranking;
+pub use scores::{Scores, scores, subgraph_scores};
+pub use summary::{Path, strongest_features, strongest_paths};

@@ -1,1 +1,26 @@
-//! Language models from a description: one forward pass with typed hook sites.
+//! Language models from a description: one forward pass with typed hook sites, named as in TransformerLens.
+//!
+//! [`Model::open`] reads a Hugging Face checkpoint folder, [`Model::forward`] runs it and calls a [`Visitor`] at each site
+//! ([`Hooks`] for everyday use). What differs between families is data: a [`spec::ModelSpec`]. Not here: transcoders, gradients,
+//! downloads.
+
+#![allow(non_snake_case, reason = "weights carry the field's names: W_E, W_U, W_pos")]
+
+mod config;
+mod error;
+mod family;
+mod forward;
+mod hooks;
+mod model;
+mod names;
+mod norm;
+mod rope;
+pub mod spec;
+pub mod tokenizer;
+
+pub use config::SpecError;
+pub use error::ModelError;
+pub use hooks::{Hooks, Visitor};
+pub use model::{Attention, Block, Mlp, Model, TokenBatch};
+pub use names::{BlockPart, Linear, NormPlace, Part, WeightSource};
+pub use norm::{Norm, Projection};

@@ -1,1 +1,14 @@
-//! A model and its transcoders on one prompt: what is frozen, what is active, what is left over.
+//! The local replacement model: a model and its transcoders on one prompt.
+//!
+//! [`LocalReplacement::new`] runs the model once and keeps what the graph is about: attention patterns and norm
+//! denominators (held from then on), active features, what the transcoders leave over (error vectors), and what every
+//! source writes into the residual stream. [`FrozenPass`] runs the model again with all of that held, so that the effect of an
+//! edit is linear. Not here: rows, rankings, edits of features.
+
+mod error;
+mod frozen;
+mod local;
+
+pub use error::ReplacementError;
+pub use frozen::{FrozenLayer, FrozenPass, Trace};
+pub use local::LocalReplacement;

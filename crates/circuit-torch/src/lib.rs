@@ -1,1 +1,13 @@
-//! LibTorch: loading it, devices, dtypes, mapped tensor files.
+//! LibTorch under the rest of the workspace: loading it, devices, numbers, mapped tensor files.
+//!
+//! The only crate with `unsafe` or foreign functions. Knows nothing of language models. Read [`TensorStore`] for
+//! weights, [`guard`] for how panics of tch become errors, [`runtime`] for CUDA and memory.
+
+mod error;
+mod files;
+pub mod runtime;
+mod shim;
+
+pub use error::{TorchError, guard};
+pub use files::{TensorFile, TensorStore};
+pub use shim::{inference_mode, tensor_over};

@@ -1,1 +1,16 @@
-//! MLP transcoders: reading sets, encoding, decoder rows.
+//! MLP transcoders: reading a set from its files, encoding, decoder rows.
+//!
+//! [`TranscoderSet::open`] reads a folder as published (`config.yaml` and one safetensors file per layer);
+//! [`Transcoder::encode`] finds the active features of a layer. Encoders and decoders stay in the mapped files: an encoder
+//! is read when its layer is encoded, decoder rows only for features that are active. Not here: models and prompts.
+
+#![allow(non_snake_case, reason = "weights carry the field's names: W_enc, W_dec, W_skip")]
+
+mod config;
+mod error;
+mod set;
+mod transcoder;
+
+pub use error::TranscoderError;
+pub use set::{SetInfo, TranscoderSet};
+pub use transcoder::{Activation, ActiveFeatures, Transcoder};

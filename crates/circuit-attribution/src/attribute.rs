@@ -1,0 +1,92 @@
+//! From a prompt taken apart to the rows of its graph: target rows, then feature rows in rounds by influence.
+
+use crate::pullback::{PullBack, Read};
+use crate::targets::ResolvedTarget;
+use crate::AttributionError;
+use circuit_graph::{Ranking, Rows};
+use circuit_index::ActiveIndex;
+use circuit_replacement::LocalReplacement;
+
+/// How many features get a row, and how they are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttributeConfig {
+    /// At most this many features; `None` for all.
+    pub max_feature_nodes: Option<usize>,
+    /// With `update_interval`: influence is estimated anew after `batch_size · update_interval` rows. These two fix the ranking
+    /// and nothing else.
+    pub batch_size: usize,
+    /// See `batch_size`.
+    pub update_interval: usize,
+}
+
+/// How far the rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows done.
+    pub done: usize,
+    /// Rows in all, targets included.
+    pub total: usize,
+}
+
+/// The rows of a graph.
+#[derive(Debug)]
+pub struct Attribution {
+    /// The features that got a row, ascending places in the list of active ones.
+    pub selected: Vec<ActiveIndex>,
+    /// Direct effects, in the order of the graph's nodes.
+    pub rows: Rows,
+    /// The share of all sources' influence that lies on active features without a row, 0 to 1.
+    pub unselected_influence: f64,
+}
+
+/// Computes the rows of targets and of the most influential features.
+///
+/// # Errors
+/// If the configuration is impossible or LibTorch fails.
+pub fn attribute(
+    replacement: &LocalReplacement<'_>,
+    targets: &[ResolvedTarget],
+    config: AttributeConfig,
+    mut progress: impl FnMut(Progress),
+) -> Result<Attribution, AttributionError> {
+    let active = replacement.active();
+    let wanted = config.max_feature_nodes.map_or(active.len(), |n| n.min(active.len()));
+    let round = config.batch_size.checked_mul(config.update_interval).filter(|n| *n > 0);
+    let round = round.ok_or(AttributionError::EmptyRound)?;
+    // Where every feature gets its row anyway, their order is of no consequence.
+    let round = if wanted == active.len() { wanted } else { round };
+
+    let pull_back = PullBack::new(replacement)?;
+    let mut ranking = Ranking::new(replacement.model().spec().n_layers(), replacement.n_pos(), active.to_vec());
+    let mut state = Progress { done: 0, total: targets.len() + wanted };
+    let mut advance = |n| {
+        state.done += n;
+        progress(state);
+    };
+
+    let reads: Vec<_> = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone())).collect();
+    for (target, row) in targets.iter().zip(pull_back.rows(&reads, &mut advance)?) {
+        ranking.add_target_row(target.weight, &row);
+    }
+    while ranking.n_features() < wanted {
+        let next = ranking.next(round.min(wanted - ranking.n_features()));
+        let reads: Vec<_> = next.iter().map(|&i| Read::Feature(i)).collect();
+        for (feature, row) in next.into_iter().zip(pull_back.rows(&reads, &mut advance)?) {
+            ranking.add_feature_row(feature, &row);
+        }
+    }
+    let influence = ranking.influence();
+    let (selected, rows) = ranking.into_rows();
+    let unselected_influence = unselected_share(replacement, &selected, &influence);
+    Ok(Attribution { selected, rows, unselected_influence })
+}
+
+/// How much of all sources' influence lies on active features that are not selected.
+fn unselected_share(replacement: &LocalReplacement<'_>, selected: &[ActiveIndex], influence: &[f64]) -> f64 {
+    let mut taken = selected.iter().peekable();
+    let features = replacement.active().iter().enumerate();
+    let left = features.filter(|(i, _)| taken.next_if(|s| s.get() == *i).is_none());
+    let left: f64 = left.map(|(i, f)| influence[replacement.order().feature(f.layer, f.pos, i)]).sum();
+    let all: f64 = influence.iter().sum();
+    if all > 0.0 { left / all } else { 0.0 }
+}

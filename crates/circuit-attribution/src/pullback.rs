@@ -1,0 +1,346 @@
+//! The frozen pull-back: rows of direct effects, from the top layer down. The heart of the project.
+//!
+//! With patterns, denominators and MLP outputs held the model is linear, so an edge is an inner product: what the target
+//! reads, pulled back to where the source writes, times what the source writes. For one row with its gradient `g [pos, d]`:
+//!
+//! ```text
+//! target:       g[last] = P(gain_f · w) / s_f
+//! for l = L-1 .. 0:
+//!   contract:   A[row, sources of (l, p)] = g[p] · write
+//!   join:       g += read, brought from the feature-input site into the stream   (rows of features of layer l; skips)
+//!   attention:  z = norm_post^T(g) W_O ;  v = pattern^T z ;  g += norm_1^T(v W_V)
+//! tokens:       A[row, token p] = g[p] · embedding
+//! ```
+//!
+//! Per layer the norms are folded into the two matrices and the pattern once ([`Attention`]), so that a step is three
+//! products: `g += pattern' ᵀ(g A) B`. Many rows go down together; a row joins when its layer is reached, and at its own
+//! layer meets `A` at its own position only. No gradient is gathered: the sources of one (layer, position) are one
+//! matrix, `circuit_replacement::LocalReplacement::writes`, and one product. Nothing here is LibTorch autograd; that both agree
+//! is a test. Not here: which rows, and in which order.
+
+use crate::AttributionError;
+use circuit_index::{ActiveIndex, Layer, LayerSite, Pos};
+use circuit_model::{Block, Norm};
+use circuit_replacement::{FrozenLayer, LocalReplacement};
+use circuit_transcoder::Transcoder;
+use tch::{Kind, Tensor};
+
+/// Rows that go down together. More make larger products, fewer keep the gradients in the processor's caches.
+const ROWS_TOGETHER: usize = 256;
+
+/// What a row reads.
+#[derive(Debug)]
+pub enum Read {
+    /// The pre-activation of an active feature.
+    Feature(ActiveIndex),
+    /// A direction `[d_model]` at the input of the unembedding, at the last position.
+    Direction(Tensor),
+}
+
+/// The linear model that remains of one prompt when everything is held, ready to be gone through backwards.
+pub struct PullBack<'a> {
+    replacement: &'a LocalReplacement<'a>,
+    attention: Vec<Attention>,
+    reads_at: LayerSite,
+    writes_at: LayerSite,
+}
+
+/// Attention of one layer with patterns and denominators held, as the three factors of `g += pattern'ᵀ (g A) B`.
+struct Attention {
+    /// `A [d_model, head * d_head]`: from the stream through the norm after attention and `W_O`.
+    stream_to_z: Tensor,
+    /// `[kv_head, key, group * query]`: the pattern, each entry over the denominators at its two ends.
+    pattern: Tensor,
+    /// `B [kv_head * d_head, d_model]`: through `W_V` and the norm before attention.
+    value_to_stream: Tensor,
+    kv_heads: i64,
+    group: i64,
+    d_head: i64,
+}
+
+impl Attention {
+    fn new(block: &Block, frozen: &FrozenLayer) -> Self {
+        let wide = frozen.pattern.kind();
+        let spec = &block.spec.attn;
+        let (kv_heads, d_head) = (spec.n_kv_heads as i64, spec.d_head as i64);
+        let group = (spec.n_heads / spec.n_kv_heads) as i64;
+        let n_pos = frozen.pattern.size()[1];
+
+        // Both norms are linear with their denominators held. Gain and centring go into the matrices,
+        //   g ↦ P(gain·g) W_O = g (gain ⊙ P W_O)       v ↦ P(gain·(v W_V)) = v P(gain ⊙ W_V)
+        // and the denominators, one per position, into the pattern.
+        let W_O = block.attn.out.weight.to_kind(wide);
+        let stream_to_z = match &block.attn_post_norm {
+            Some(norm) => norm.centre(&W_O.tr()).tr() * norm.gain().unsqueeze(-1),
+            None => W_O,
+        };
+        let value_to_stream = fold_norm(&block.attn.v.weight.to_kind(wide), &block.attn_norm);
+        let mut pattern = &frozen.pattern / frozen.attn_scale.view([1, 1, n_pos]); // [head, query, key]
+        if let Some(scale) = &frozen.attn_post_scale {
+            pattern /= scale.view([1, n_pos, 1]);
+        }
+        let pattern = pattern.view([kv_heads, group * n_pos, n_pos]).transpose(1, 2).contiguous();
+        Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head }
+    }
+
+    /// `v [key, row, kv_head * d_head]` of the gradients `g [query, row, d_model]`, over the first `g.size()[0]` positions.
+    fn mix(&self, g: &Tensor) -> Tensor {
+        let (pos, rows) = (g.size()[0], g.size()[1]);
+        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
+        let z = g.matmul(&self.stream_to_z).view([pos, rows, kv, group, d_head]);
+        let z = z.permute([2, 3, 0, 1, 4]).reshape([kv, group * pos, rows * d_head]);
+        let all = self.pattern.size()[1];
+        let pattern = match pos == all {
+            true => self.pattern.shallow_clone(),
+            false => {
+                let pattern = self.pattern.view([kv, all, group, all]);
+                pattern.narrow(1, 0, pos).narrow(3, 0, pos).reshape([kv, pos, group * pos])
+            }
+        };
+        let v = pattern.bmm(&z).view([kv, pos, rows, d_head]);
+        v.permute([1, 2, 0, 3]).reshape([pos, rows, kv * d_head])
+    }
+
+    /// The same for rows `h [row, d_model]` that have just joined: each is non-zero at its own position (`at`) alone, so `A`
+    /// meets one position, and the pattern one query.
+    fn mix_joined(&self, h: &Tensor, at: &Tensor, pos: i64) -> Tensor {
+        let rows = h.size()[0];
+        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
+        let all = self.pattern.size()[1];
+        let z = h.matmul(&self.stream_to_z).view([rows, kv, group, d_head]);
+        let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).index_select(3, at);
+        let pattern = pattern.permute([3, 0, 1, 2]); // [row, kv_head, key, group]
+        let v = pattern.matmul(&z); // [row, kv_head, key, d_head]
+        v.permute([2, 0, 1, 3]).reshape([pos, rows, kv * d_head])
+    }
+}
+
+/// `P(gain ⊙ W)` for rows of `W [.., d_model]`: the transpose of a norm folded into a matrix that writes into the stream.
+fn fold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
+    norm.centre(&(matrix * norm.gain()))
+}
+
+impl<'a> PullBack<'a> {
+    /// Prepares the attention layers of a prompt.
+    ///
+    /// # Errors
+    /// If LibTorch fails, for example for want of memory.
+    pub fn new(replacement: &'a LocalReplacement<'a>) -> Result<Self, AttributionError> {
+        let info = replacement.transcoders().info();
+        circuit_torch::guard(|| {
+            let pairs = replacement.model().blocks().iter().zip(&replacement.trace().layers);
+            let attention = tch::no_grad(|| pairs.map(|(block, frozen)| Attention::new(block, frozen)).collect());
+            Ok(Self { replacement, attention, reads_at: info.reads, writes_at: info.writes })
+        })
+    }
+
+    /// The layer below which a row's sources are written, and the position up to which it sees.
+    fn place(&self, read: &Read) -> (usize, usize) {
+        match read {
+            Read::Feature(i) => {
+                let feature = self.replacement.active()[i.get()];
+                (feature.layer.get(), feature.pos.get())
+            }
+            Read::Direction(_) => (self.attention.len(), self.replacement.n_pos() - 1),
+        }
+    }
+
+    /// Rows of direct effects on `reads`, each over the sources it can see: a prefix of
+    /// [`circuit_index::SourceOrder`]. `done` is told after each product how many rows are finished.
+    ///
+    /// # Errors
+    /// If LibTorch fails, for example for want of memory.
+    pub fn rows(&self, reads: &[Read], mut done: impl FnMut(usize)) -> Result<Vec<Vec<f32>>, AttributionError> {
+        let mut rows = vec![Vec::new(); reads.len()];
+        for together in self.cut(reads) {
+            let block = self.together(reads, &together)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
+            for (nth, &read) in together.iter().enumerate() {
+                let seen = self.replacement.order().visible_from(self.place(&reads[read]).0);
+                let mut row = vec![0.0; seen];
+                let source = block.get(nth as i64).narrow(0, 0, seen as i64);
+                source.f_copy_data(&mut row, seen)?;
+                rows[read] = row;
+            }
+            done(together.len());
+        }
+        Ok(rows)
+    }
+
+    /// The same rows as one tensor `[n_reads, n_sources]` in the type of the computation, zero where a row sees nothing.
+    ///
+    /// # Errors
+    /// As [`PullBack::rows`].
+    pub fn dense_rows(&self, reads: &[Read]) -> Result<Tensor, AttributionError> {
+        let like = (self.replacement.model().wide_kind(), self.replacement.model().device());
+        let all = Tensor::zeros([reads.len() as i64, self.replacement.order().n_sources() as i64], like);
+        for together in self.cut(reads) {
+            let block = self.together(reads, &together)?;
+            for (nth, &read) in together.iter().enumerate() {
+                let row = block.get(nth as i64);
+                all.get(read as i64).narrow(0, 0, row.size()[0]).f_copy_(&row)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Which rows go down together: rows of like position, since all of a group are carried over as many positions as its
+    /// last one needs. Within a group they stand in the order in which they join. How rows are cut changes no result.
+    fn cut(&self, reads: &[Read]) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..reads.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
+        let mut groups: Vec<_> = order.chunks(ROWS_TOGETHER).map(<[usize]>::to_vec).collect();
+        for group in &mut groups {
+            group.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i])));
+        }
+        groups
+    }
+
+    /// Takes one group of rows down through all layers; `[n_together, sources visible from the highest]`.
+    fn together(&self, reads: &[Read], group: &[usize]) -> Result<Tensor, AttributionError> {
+        circuit_torch::guard(|| tch::no_grad(|| self.sweep(reads, group)))
+    }
+
+    fn sweep(&self, reads: &[Read], group: &[usize]) -> Result<Tensor, AttributionError> {
+        let (model, order) = (self.replacement.model(), self.replacement.order());
+        let like = (model.wide_kind(), model.device());
+        let places: Vec<_> = group.iter().map(|&i| self.place(&reads[i])).collect();
+        let top = places[0].0;
+        let n_pos = places.iter().map(|p| p.1 + 1).max().unwrap_or(0) as i64;
+        let d = model.spec().d_model as i64;
+
+        let effects = Tensor::zeros([group.len() as i64, order.visible_from(top) as i64], like);
+        let mut joined = places.iter().take_while(|p| p.0 == self.attention.len()).count();
+        let mut g = self.target_gradients(reads, &group[..joined], n_pos, d, like)?; // [pos, row, d_model]
+        for l in (0..top).rev() {
+            let layer = Layer::from(l);
+            if joined > 0 {
+                self.contract(&g, layer, &effects);
+            }
+            // Rows of features that sit at layer l + 1 joined above; those of layer l join now, below its own writes.
+            let here = places[joined..].iter().take_while(|p| p.0 == l).count();
+            let features = group[joined..joined + here].iter().map(|&i| &reads[i]);
+            g = self.descend(layer, g, features, &places[joined..joined + here]);
+            joined += here;
+        }
+        let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos); // [pos, d_model]
+        let on_tokens = g.bmm(&tokens.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
+        effects.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
+        Ok(effects)
+    }
+
+    /// `g[last] = P(gain_f · w) / s_f`.
+    fn target_gradients(
+        &self,
+        reads: &[Read],
+        targets: &[usize],
+        n_pos: i64,
+        d: i64,
+        like: (Kind, tch::Device),
+    ) -> Result<Tensor, AttributionError> {
+        let g = Tensor::zeros([n_pos, targets.len() as i64, d], like);
+        let directions = targets.iter().map(|&i| match &reads[i] {
+            Read::Direction(w) => w.to_device(like.1).to_kind(like.0),
+            Read::Feature(_) => unreachable!("only directions sit above the last layer"),
+        });
+        let directions: Vec<_> = directions.collect();
+        if !directions.is_empty() {
+            let last = n_pos - 1;
+            let scale = self.replacement.trace().final_scale.get(last);
+            let pulled = self.replacement.model().final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
+            g.get(last).f_copy_(&pulled)?;
+        }
+        Ok(g)
+    }
+
+    /// `A[row, sources of (l, p)] = g[p] · write`: one product per position.
+    fn contract(&self, g: &Tensor, layer: Layer, effects: &Tensor) {
+        let order = self.replacement.order();
+        let (writes, first) = (self.replacement.writes(layer), order.visible_from(layer.get()));
+        let effects = effects.narrow(0, 0, g.size()[1]);
+        for p in 0..g.size()[0] {
+            let sources = order.group(layer, Pos::from(p as usize));
+            let (start, len) = (sources.start as i64, sources.len() as i64);
+            let written = writes.narrow(0, start - first as i64, len); // [source, d_model]
+            let _ = g.get(p).mm_out(&effects.narrow(1, start, len), &written.tr());
+        }
+    }
+
+    /// From below a layer's MLP to below its attention: rows of the layer's features join, all pass skip and attention.
+    fn descend<'r>(
+        &self,
+        layer: Layer,
+        g: Tensor,
+        features: impl Iterator<Item = &'r Read>,
+        places: &[(usize, usize)],
+    ) -> Tensor {
+        let (pos, d) = (g.size()[0], g.size()[2]);
+        let block = &self.replacement.model().blocks()[layer.get()];
+        let frozen = &self.replacement.trace().layers[layer.get()];
+        let transcoder = &self.replacement.transcoders().layers()[layer.get()];
+        let attention = &self.attention[layer.get()];
+
+        let mut g = match &transcoder.W_skip {
+            Some(W_skip) if g.size()[1] > 0 => {
+                let scale = frozen.mlp_scale.narrow(0, 0, pos).unsqueeze(1);
+                &g + self.from_read_site(block, &self.to_write_site(block, frozen, &g).matmul(W_skip), &scale)
+            }
+            _ => g,
+        };
+        let mut v = Vec::new();
+        if g.size()[1] > 0 {
+            v.push(attention.mix(&g));
+        }
+        if !places.is_empty() {
+            let at: Vec<i64> = places.iter().map(|p| p.1 as i64).collect();
+            let at = Tensor::from_slice(&at).to_device(g.device());
+            let rows = self.encoder_rows(transcoder, features, g.device());
+            let h = self.from_read_site(block, &rows, &frozen.mlp_scale.index_select(0, &at)); // [row, d_model]
+            v.push(attention.mix_joined(&h, &at, pos));
+            let mut new = Tensor::zeros([pos, h.size()[0], d], (g.kind(), g.device()));
+            let nth = Tensor::arange(h.size()[0], (Kind::Int64, g.device()));
+            let _ = new.index_put_(&[Some(&at), Some(&nth)], &h, false);
+            g = Tensor::cat(&[g, new], 1);
+        }
+        if v.is_empty() {
+            return g;
+        }
+        let v = Tensor::cat(&v, 1);
+        let rows = g.size()[1];
+        let mut flat = g.view([pos * rows, d]);
+        let _ = flat.addmm_(&v.view([pos * rows, -1]), &attention.value_to_stream);
+        flat.view([pos, rows, d])
+    }
+
+    fn encoder_rows<'r>(
+        &self,
+        transcoder: &Transcoder,
+        features: impl Iterator<Item = &'r Read>,
+        device: tch::Device,
+    ) -> Tensor {
+        let indices = features.map(|read| match read {
+            Read::Feature(i) => i64::from(self.replacement.active()[i.get()].index.0),
+            Read::Direction(_) => unreachable!("directions sit above the last layer"),
+        });
+        let indices: Vec<i64> = indices.collect();
+        transcoder.encoder_rows(&Tensor::from_slice(&indices).to_device(device))
+    }
+
+    /// From the feature-input site into the stream before the MLP's norm.
+    fn from_read_site(&self, block: &Block, r: &Tensor, mlp_scale: &Tensor) -> Tensor {
+        match self.reads_at {
+            LayerSite::MlpIn => block.mlp_norm.pull_back(r, mlp_scale),
+            LayerSite::MlpNormalized => block.mlp_norm.centre(r) / mlp_scale,
+            _ => r.shallow_clone(), // hook_resid_mid is the stream itself
+        }
+    }
+
+    /// From the stream to the feature-output site: through the norm after the MLP, where the site lies before it.
+    fn to_write_site(&self, block: &Block, frozen: &FrozenLayer, g: &Tensor) -> Tensor {
+        match (self.writes_at, &block.mlp_post_norm, &frozen.mlp_post_scale) {
+            (LayerSite::MlpRawOut, Some(norm), Some(scale)) => {
+                norm.pull_back(g, &scale.narrow(0, 0, g.size()[0]).unsqueeze(1))
+            }
+            _ => g.shallow_clone(),
+        }
+    }
+}

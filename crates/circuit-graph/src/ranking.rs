@@ -1,0 +1,241 @@
+//! Which features to attribute next, when there is no time for all of them.
+//!
+//! The engine computes rows in rounds (specs/attribution.md, section 3). Between rounds the influence of every source is
+//! estimated from the rows there are: `I = w · (M + M² + …)` with `M[t, s] = |A[t, s]| / max(Σ_s |A[t, s]|, 1e-8)` for rows that are
+//! known and 0 for the others (the floor is that of `compute_partial_influences` in the Python circuit-tracer). The best
+//! features without a row come next. As in the influence module, backward substitution makes this exact and cheap: each
+//! row is summed once, when it comes, and read once per round.
+//!
+//! Rows come in [`SourceOrder`], where what layer `l` can see is a prefix. Of it, a row at position `p` keeps only positions up
+//! to `p`: attention is causal, so the rest is zero. All rows are kept once, unnormalised; at the end they become the
+//! graph's rows. No tensors here, and no decision on how many rows there are to be.
+
+use crate::Rows;
+use crate::influence::{add_abs, sum_abs};
+use circuit_index::{ActiveIndex, FeatureId, Layer, Node, NodeLayout, Pos, SourceOrder};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What a row's sum of absolute effects is at least taken to be.
+const SUM_FLOOR: f64 = 1e-8;
+
+/// Rows of direct effects as they become known, and the influence they imply.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    reach: Reach,
+    active: Vec<FeatureId>,
+    /// Weight and row of each target.
+    targets: Vec<(f64, Row)>,
+    /// The rows of features; ascending, which is also ascending by layer.
+    features: BTreeMap<ActiveIndex, Row>,
+}
+
+impl Ranking {
+    /// No rows yet, for a prompt of `n_pos` tokens on which these features are active.
+    ///
+    /// # Panics
+    /// If there is no token, `active` is not strictly ascending, or it names a layer or position that is not there.
+    #[must_use]
+    pub fn new(n_layers: usize, n_pos: usize, active: Vec<FeatureId>) -> Self {
+        assert!(n_pos > 0, "a prompt has at least one token");
+        let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos);
+        Self { reach, active, targets: Vec::new(), features: BTreeMap::new() }
+    }
+
+    /// The order in which rows list their sources.
+    #[must_use]
+    pub fn order(&self) -> &SourceOrder {
+        &self.reach.order
+    }
+
+    /// Number of features that have a row.
+    #[must_use]
+    pub fn n_features(&self) -> usize {
+        self.features.len()
+    }
+
+    /// Adds the row of the next target: its weight (>= 0) and the effects of all sources.
+    ///
+    /// # Panics
+    /// If the row has another length.
+    pub fn add_target_row(&mut self, weight: f32, row: &[f32]) {
+        let (layer, pos) = (self.reach.n_layers, self.reach.n_pos - 1);
+        self.targets.push((f64::from(weight), Row::new(&self.reach, layer, pos, row)));
+    }
+
+    /// Adds the row of an active feature: the effects of the sources that its layer can see, a prefix of all sources as
+    /// long as [`SourceOrder::visible_from`] says. Effects of later positions are not read; they are zero.
+    ///
+    /// # Panics
+    /// If the row has another length, the feature has a row already, or there is no such feature.
+    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) {
+        let FeatureId { layer, pos, .. } = self.active[feature.get()];
+        let before = self.features.insert(feature, Row::new(&self.reach, layer.get(), pos.get(), row));
+        assert!(before.is_none(), "active feature {feature} has a row already");
+    }
+
+    /// The influence of each source on the targets, over the rows so far, in source order.
+    #[must_use]
+    pub fn influence(&self) -> Vec<f64> {
+        let reach = &self.reach;
+        let mut influence = vec![0.0; reach.order.n_sources()];
+        let factors: Vec<_> = self.targets.iter().map(|(weight, row)| (row, weight * row.inverse_sum)).collect();
+        reach.flow_down(&factors, reach.n_layers, &mut influence);
+        for layer in (0..reach.n_layers).rev() {
+            let factors: Vec<_> = self
+                .features
+                .range(self.active_in(layer))
+                .map(|(&feature, row)| (row, influence[self.place(feature)] * row.inverse_sum))
+                .filter(|&(_, factor)| factor > 0.0)
+                .collect();
+            reach.flow_down(&factors, layer, &mut influence);
+        }
+        influence
+    }
+
+    /// The `count` features of most influence that have no row yet, fewer if fewer are left; of equals, the first. They
+    /// come in ascending order.
+    #[must_use]
+    pub fn next(&self, count: usize) -> Vec<ActiveIndex> {
+        let influence = self.influence();
+        let mut open: Vec<ActiveIndex> = (0..self.active.len()).map(ActiveIndex::from).collect();
+        let mut taken = self.features.keys().peekable();
+        open.retain(|feature| taken.next_if_eq(&feature).is_none());
+        if count < open.len() {
+            let score = |&feature: &ActiveIndex| influence[self.place(feature)];
+            open.select_nth_unstable_by(count, |a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
+            open.truncate(count);
+            open.sort_unstable();
+        }
+        open
+    }
+
+    /// Ends the ranking: the features that have a row, ascending, and all rows as a graph of these features has them.
+    /// Each row is dropped as soon as it is copied.
+    #[must_use]
+    pub fn into_rows(self) -> (Vec<ActiveIndex>, Rows) {
+        let selected: Vec<ActiveIndex> = self.features.keys().copied().collect();
+        let Reach { n_layers, n_pos, .. } = self.reach;
+        let layout = NodeLayout { n_features: selected.len(), n_layers, n_pos, n_targets: self.targets.len() };
+        // Where each column's source is: its layer, position, and place among the sources of its layer.
+        let columns: Vec<(usize, usize, usize)> = selected
+            .iter()
+            .map(|&feature| (self.active[feature.get()].layer, self.active[feature.get()].pos, self.place(feature)))
+            .chain(layout.errors().filter_map(|column| match layout.node(column.into()) {
+                Some(Node::Error(layer, pos)) => Some((layer, pos, self.reach.order.error(layer, pos))),
+                _ => None,
+            }))
+            .map(|(layer, pos, place)| {
+                (layer.get(), pos.get(), place - self.reach.order.visible_from(layer.get()))
+            })
+            .collect();
+
+        let mut values = vec![0.0; layout.n_rows() * layout.n_sources()];
+        let rows: Vec<Row> = self.features.into_values().chain(self.targets.into_iter().map(|t| t.1)).collect();
+        let reach = &self.reach;
+        values.par_chunks_exact_mut(layout.n_sources()).zip(rows).for_each(|(to, row)| {
+            for (value, &(layer, pos, place)) in to.iter_mut().zip(&columns) {
+                if layer < row.layer && pos <= row.pos {
+                    *value = row.values[reach.seen(layer, row.pos) + place];
+                }
+            }
+            to[layout.tokens()][..=row.pos].copy_from_slice(&row.values[..=row.pos]);
+        });
+        (selected, Rows::new(layout.n_sources(), values).expect("whole rows"))
+    }
+
+    /// The place of an active feature in source order.
+    fn place(&self, feature: ActiveIndex) -> usize {
+        let FeatureId { layer, pos, .. } = self.active[feature.get()];
+        self.reach.order.feature(layer, pos, feature.get())
+    }
+
+    /// The active features of a layer.
+    fn active_in(&self, layer: usize) -> Range<ActiveIndex> {
+        let (layer, n_pos) = (Layer::from(layer), self.reach.n_pos);
+        let first = self.reach.order.group_features(layer, Pos(0)).start;
+        let end = self.reach.order.group_features(layer, Pos::from(n_pos - 1)).end;
+        first.into()..end.into()
+    }
+}
+
+/// A row without what its layer and position cannot see.
+#[derive(Clone, Debug)]
+struct Row {
+    layer: usize,
+    pos: usize,
+    /// One over its sum of absolute values.
+    inverse_sum: f64,
+    /// Tokens up to `pos`, then of each layer below `layer` the sources up to `pos`.
+    values: Vec<f32>,
+}
+
+impl Row {
+    fn new(reach: &Reach, layer: usize, pos: usize, row: &[f32]) -> Self {
+        assert_eq!(row.len(), reach.order.visible_from(layer), "length of a row at layer {layer}");
+        let mut values = Vec::with_capacity(reach.seen(layer, pos));
+        values.extend_from_slice(&row[..=pos]);
+        for below in 0..layer {
+            let start = reach.order.visible_from(below);
+            values.extend_from_slice(&row[start..start + reach.seen_in(below, pos)]);
+        }
+        let effects = |values: &[f32]| values.iter().filter(|&&value| value != 0.0).count();
+        debug_assert_eq!(effects(&values), effects(row), "a later position has an effect on position {pos}");
+        Self { layer, pos, inverse_sum: 1.0 / sum_abs(&values).max(SUM_FLOOR), values }
+    }
+}
+
+/// How much of the source order a row at a layer and position sees.
+#[derive(Clone, Debug)]
+struct Reach {
+    order: SourceOrder,
+    n_layers: usize,
+    n_pos: usize,
+    /// `seen[l * n_pos + p]`: tokens and sources of layers below `l`, each at positions up to `p`.
+    seen: Vec<usize>,
+}
+
+impl Reach {
+    fn new(order: SourceOrder, n_layers: usize, n_pos: usize) -> Self {
+        let mut seen: Vec<usize> = (1..=n_pos).collect();
+        for layer in 0..n_layers {
+            for pos in 0..n_pos {
+                let end = order.group(Layer::from(layer), Pos::from(pos)).end;
+                seen.push(seen[layer * n_pos + pos] + end - order.visible_from(layer));
+            }
+        }
+        Self { order, n_layers, n_pos, seen }
+    }
+
+    /// Number of sources that a row at `layer` and `pos` sees: the length of its values.
+    fn seen(&self, layer: usize, pos: usize) -> usize {
+        self.seen[layer * self.n_pos + pos]
+    }
+
+    /// How many of them are written at the layer `below`.
+    fn seen_in(&self, below: usize, pos: usize) -> usize {
+        self.seen(below + 1, pos) - self.seen(below, pos)
+    }
+
+    /// Adds each row, times its factor, to the sums of the sources that rows at `layer` see.
+    fn flow_down(&self, rows: &[(&Row, f64)], layer: usize, sums: &mut [f64]) {
+        let (tokens, mut rest) = sums.split_at_mut(self.n_pos);
+        for (row, factor) in rows {
+            add_abs(tokens, *factor, &row.values[..=row.pos]);
+        }
+        let mut written = Vec::with_capacity(layer); // the sums of each layer below
+        for below in 0..layer {
+            let n_written = self.order.visible_from(below + 1) - self.order.visible_from(below);
+            let (sums, others) = rest.split_at_mut(n_written);
+            written.push(sums);
+            rest = others;
+        }
+        written.into_par_iter().enumerate().for_each(|(below, sums)| {
+            for (row, factor) in rows {
+                let start = self.seen(below, row.pos);
+                add_abs(sums, *factor, &row.values[start..start + self.seen_in(below, row.pos)]);
+            }
+        });
+    }
+}

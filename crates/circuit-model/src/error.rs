@@ -1,0 +1,89 @@
+//! What can go wrong with a model.
+
+use crate::config::SpecError;
+use circuit_index::{Site, TokenId};
+use circuit_torch::TorchError;
+use std::path::PathBuf;
+
+/// An error of opening or running a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No such folder.
+    #[error("{}: no such model folder", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The config is not understood.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A tensor file, or LibTorch.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// A damaged index of shards.
+    #[error("{}: {reason}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A weight that the description does not use: the model is not the one described.
+    #[error("{}: tensor `{name}` is not part of the described model", path.display())]
+    UnusedTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor that the description asks for and the family has no name for.
+    #[error("the description asks for {part}, for which this family's checkpoints have no name")]
+    Undescribed {
+        /// The tensor's role.
+        part: String,
+    },
+    /// No tokens.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// More tokens than positions.
+    #[error("the prompt has {found} tokens, the model reads at most {limit}")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        found: usize,
+        /// The model's context.
+        limit: usize,
+    },
+    /// A token id past the vocabulary.
+    #[error("token id {token} is outside the model's vocabulary of {d_vocab}")]
+    NoSuchToken {
+        /// The id.
+        token: TokenId,
+        /// The vocabulary.
+        d_vocab: usize,
+    },
+    /// A site that this model does not have.
+    #[error("this model has no hook `{site}` ({n_layers} layers; `describe` lists its hooks)")]
+    NoSuchSite {
+        /// The site.
+        site: Site,
+        /// The model's layers.
+        n_layers: usize,
+    },
+    /// A site whose edit never took place.
+    #[error("hook `{site}` was never reached: what was asked of it did not happen")]
+    SiteNotReached {
+        /// The site.
+        site: Site,
+    },
+    /// A value for a site that does not fit there.
+    #[error("hook `{site}` has shape {expected:?}, the value given for it has {found:?}")]
+    SiteShape {
+        /// The site.
+        site: Site,
+        /// Shape of the value given.
+        found: Vec<i64>,
+        /// Shape at the site.
+        expected: Vec<i64>,
+    },
+}

@@ -1,0 +1,76 @@
+//! Llama 3.x (and what is built like it): pre-norm RMS, rotary positions with the "llama3" stretch, gated SiLU.
+//!
+//! Data only.
+
+use super::{act, rope};
+use crate::config::{HfConfig, SpecError};
+use crate::names::{Qkv, WeightMap};
+use crate::spec::*;
+
+pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
+    let d_model = config.count("hidden_size")?;
+    let n_heads = config.count("num_attention_heads")?;
+    let d_head = config.opt_count("head_dim")?.unwrap_or(d_model / n_heads);
+    let norm = NormSpec {
+        kind: NormKind::Rms,
+        eps: config.opt_positive("rms_norm_eps")?.unwrap_or(1e-6),
+        gain: Gain::Plain,
+    };
+    let bias = config.flag("attention_bias", false)?;
+    let layer = LayerSpec {
+        attn: AttnSpec {
+            n_heads,
+            n_kv_heads: config.opt_count("num_key_value_heads")?.unwrap_or(n_heads),
+            d_head,
+            scale: (d_head as f64).powf(-0.5),
+            soft_cap: None,
+            qk_norm: None,
+            qkv_bias: bias,
+            out_bias: bias,
+            reach: Reach::Global,
+            rope: Some(rope(config, "llama", 10_000.0)?),
+        },
+        mlp: MlpSpec {
+            d_mlp: config.count("intermediate_size")?,
+            act: act(config, "hidden_act", "silu")?,
+            gated: true,
+            bias: config.flag("mlp_bias", false)?,
+        },
+        norms: NormPlaces::Pre { attn: norm, mlp: norm },
+    };
+    Ok(ModelSpec {
+        architecture: config.architecture("LlamaForCausalLM")?,
+        d_model,
+        d_vocab: config.count("vocab_size")?,
+        n_ctx: config.opt_count("max_position_embeddings")?.unwrap_or(2048),
+        embed: EmbedSpec { scale: None, learned_positions: false },
+        layers: vec![layer; config.count("num_hidden_layers")?],
+        final_norm: norm,
+        unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", false)?, soft_cap: None },
+        ignored_positions: 1,
+    })
+}
+
+pub(super) fn weights() -> WeightMap {
+    WeightMap {
+        prefixes: &["model.", ""],
+        embed: "embed_tokens.weight",
+        pos_embed: None,
+        block: "layers.{}.",
+        attn_norm: "input_layernorm",
+        attn_post_norm: None,
+        mlp_norm: "post_attention_layernorm",
+        mlp_post_norm: None,
+        qkv: Qkv::Separate { q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj" },
+        q_norm: "self_attn.q_norm",
+        k_norm: "self_attn.k_norm",
+        attn_out: "self_attn.o_proj",
+        mlp_gate: "mlp.gate_proj",
+        mlp_in: "mlp.up_proj",
+        mlp_out: "mlp.down_proj",
+        final_norm: "norm",
+        unembed: "lm_head.weight",
+        transposed: false,
+        ignored: &[".rotary_emb.inv_freq"],
+    }
+}

@@ -1,0 +1,195 @@
+//! The forward pass: one block for every family, reading only the description.
+//!
+//! `mid = x + attn(norm(x))`, `out = mid + mlp(norm(mid))`, each output through a norm of its own where the description has
+//! one. Every named value passes a [`Visitor`]. No gradients: nothing here is ever differentiated by LibTorch.
+
+use crate::ModelError;
+use crate::hooks::Visitor;
+use crate::model::{Block, Mlp, Model, TokenBatch};
+use crate::norm::wide;
+use crate::rope::RopeTables;
+use crate::spec::{Act, AttnSpec, Reach, RopeSpec};
+use circuit_index::{Layer, LayerSite, Site};
+use tch::{Kind, Tensor};
+
+impl Model {
+    /// Logits `[batch, pos, d_vocab]`, after any soft cap, in the type of the weights.
+    ///
+    /// # Errors
+    /// If the visitor needs a site that this model does not have or fails itself, or LibTorch fails (for example for want of
+    /// memory).
+    pub fn forward(&self, tokens: &TokenBatch, visitor: &mut dyn Visitor) -> Result<Tensor, ModelError> {
+        let sites = self.spec().sites();
+        if let Some(site) = visitor.needs().into_iter().find(|site| !sites.contains(site)) {
+            return Err(ModelError::NoSuchSite { site, n_layers: self.spec().n_layers() });
+        }
+        circuit_torch::guard(|| tch::no_grad(|| self.run(tokens, visitor)))
+    }
+
+    fn run(&self, tokens: &TokenBatch, visitor: &mut dyn Visitor) -> Result<Tensor, ModelError> {
+        let mut x = visitor.visit(Site::Embed, self.embed(tokens.ids()))?; // [batch, pos, d_model]
+        if let Some(W_pos) = &self.W_pos {
+            let positions = W_pos.narrow(0, 0, tokens.n_pos() as i64).expand_as(&x);
+            x = &x + visitor.visit(Site::PosEmbed, positions)?;
+        }
+        let mut shared = Shared::default();
+        for (l, block) in self.blocks.iter().enumerate() {
+            let at = |site| Site::Block(Layer::from(l), site);
+            x = visitor.visit(at(LayerSite::ResidPre), x)?;
+            let attn_out = attention(block, &x, &mut shared, &at, visitor)?;
+            let mid = visitor.visit(at(LayerSite::ResidMid), x + attn_out)?;
+            let mlp_out = mlp(block, &mid, &at, visitor)?;
+            x = visitor.visit(at(LayerSite::ResidPost), mid + mlp_out)?;
+        }
+        let x = self.final_norm.forward(&x, Site::FinalNormScale, Some(Site::FinalNormalized), visitor)?;
+        let x = visitor.visit(Site::UnembedIn, x)?;
+        let logits = visitor.visit(Site::LogitsBeforeCap, x.linear(&self.W_U, None::<&Tensor>))?;
+        Ok(soft_cap(logits, self.spec().unembed.soft_cap))
+    }
+
+    /// What the token embedding adds, `[.., d_model]` for ids `[..]`.
+    fn embed(&self, ids: &Tensor) -> Tensor {
+        let rows = Tensor::embedding(&self.W_E, ids, -1, false, false);
+        match self.spec().embed.scale {
+            // The factor is rounded to the type of the weights, as the published models were trained.
+            Some(scale) => rows * Tensor::from(scale).to_kind(self.kind()).to_device(self.device()),
+            None => rows,
+        }
+    }
+}
+
+/// What several layers use alike: rotary tables and masks.
+#[derive(Default)]
+struct Shared {
+    ropes: Vec<(RopeSpec, usize, RopeTables)>,
+    masks: Vec<(Reach, Tensor)>,
+}
+
+impl Shared {
+    fn rope(&mut self, spec: &RopeSpec, n_pos: usize, d_head: usize, like: &Tensor) -> &RopeTables {
+        let found = self.ropes.iter().position(|(s, d, _)| s == spec && *d == d_head);
+        let i = found.unwrap_or_else(|| {
+            self.ropes.push((*spec, d_head, RopeTables::new(spec, n_pos, d_head, like)));
+            self.ropes.len() - 1
+        });
+        &self.ropes[i].2
+    }
+
+    /// `[query, key]`, true where the query does not see the key.
+    fn mask(&mut self, reach: Reach, n_pos: i64, device: tch::Device) -> &Tensor {
+        let found = self.masks.iter().position(|(r, _)| *r == reach);
+        let i = found.unwrap_or_else(|| {
+            let ones = Tensor::ones([n_pos, n_pos], (Kind::Bool, device));
+            let mask = match reach {
+                Reach::Global => ones.triu(1),
+                Reach::Window(n) => ones.triu(1).logical_or(&ones.tril(-(n.get() as i64))),
+            };
+            self.masks.push((reach, mask));
+            self.masks.len() - 1
+        });
+        &self.masks[i].1
+    }
+}
+
+/// What attention adds to the stream, `[batch, pos, d_model]`.
+fn attention(
+    block: &Block,
+    x: &Tensor,
+    shared: &mut Shared,
+    at: &impl Fn(LayerSite) -> Site,
+    visitor: &mut dyn Visitor,
+) -> Result<Tensor, ModelError> {
+    let (attn, spec) = (&block.attn, &block.spec.attn);
+    let &[batch, pos, _] = x.size().as_slice() else { unreachable!("the stream is [batch, pos, d_model]") };
+    let (heads, kv_heads, d_head) = (spec.n_heads as i64, spec.n_kv_heads as i64, spec.d_head as i64);
+
+    let x = block.attn_norm.forward(x, at(LayerSite::AttnNormScale), Some(at(LayerSite::AttnNormalized)), visitor)?;
+    let x = visitor.visit(at(LayerSite::AttnIn), x)?;
+    let q = visitor.visit(at(LayerSite::Q), attn.q.forward(&x).view([batch, pos, heads, d_head]))?;
+    let k = visitor.visit(at(LayerSite::K), attn.k.forward(&x).view([batch, pos, kv_heads, d_head]))?;
+    let v = visitor.visit(at(LayerSite::V), attn.v.forward(&x).view([batch, pos, kv_heads, d_head]))?;
+    let (q, k) = match &attn.qk_norm {
+        Some([q_norm, k_norm]) => (
+            q_norm.forward(&q, at(LayerSite::QNormScale), None, visitor)?,
+            k_norm.forward(&k, at(LayerSite::KNormScale), None, visitor)?,
+        ),
+        None => (q, k),
+    };
+    let (q, k) = rotate(q, k, spec, shared);
+    let q = visitor.visit(at(LayerSite::RotQ), q)?;
+    let k = visitor.visit(at(LayerSite::RotK), k)?;
+
+    // Query heads in groups that share a key-value head: [batch, kv_head, group, pos, d_head].
+    let q = q.view([batch, pos, kv_heads, heads / kv_heads, d_head]).permute([0, 2, 3, 1, 4]);
+    let k = k.permute([0, 2, 3, 1]).unsqueeze(2);
+    let scores = soft_cap(q.matmul(&k) * spec.scale, spec.soft_cap);
+    let mask = shared.mask(spec.reach, pos, x.device());
+    let scores = scores.masked_fill(mask, f64::NEG_INFINITY).view([batch, heads, pos, pos]);
+    let scores = visitor.visit(at(LayerSite::AttnScores), scores)?;
+    let pattern = scores.softmax(-1, wide(x.kind())).to_kind(x.kind());
+    let pattern = visitor.visit(at(LayerSite::Pattern), pattern)?; // [batch, head, query, key]
+
+    let grouped = pattern.view([batch, kv_heads, heads / kv_heads, pos, pos]);
+    let z = grouped.matmul(&v.transpose(1, 2).unsqueeze(2)).view([batch, heads, pos, d_head]).transpose(1, 2);
+    let z = visitor.visit(at(LayerSite::Z), z.contiguous())?; // [batch, pos, head, d_head]
+    let out = visitor.visit(at(LayerSite::AttnRawOut), attn.out.forward(&z.view([batch, pos, heads * d_head])))?;
+    let out = match &block.attn_post_norm {
+        Some(norm) => norm.forward(&out, at(LayerSite::AttnPostScale), None, visitor)?,
+        None => out,
+    };
+    visitor.visit(at(LayerSite::AttnOut), out)
+}
+
+fn rotate(q: Tensor, k: Tensor, spec: &AttnSpec, shared: &mut Shared) -> (Tensor, Tensor) {
+    let Some(rope) = &spec.rope else { return (q, k) };
+    let kind = q.kind();
+    let (q, k) = (q.to_kind(wide(kind)), k.to_kind(wide(kind)));
+    let tables = shared.rope(rope, q.size()[1] as usize, spec.d_head, &q);
+    (tables.rotate(&q).to_kind(kind), tables.rotate(&k).to_kind(kind))
+}
+
+/// What the MLP adds to the stream, `[batch, pos, d_model]`.
+fn mlp(
+    block: &Block,
+    mid: &Tensor,
+    at: &impl Fn(LayerSite) -> Site,
+    visitor: &mut dyn Visitor,
+) -> Result<Tensor, ModelError> {
+    let x = block.mlp_norm.forward(mid, at(LayerSite::MlpNormScale), Some(at(LayerSite::MlpNormalized)), visitor)?;
+    let x = visitor.visit(at(LayerSite::MlpIn), x)?;
+    let Mlp { gate, input, out } = &block.mlp;
+    let post = match gate {
+        Some(gate) => {
+            let pre = visitor.visit(at(LayerSite::MlpPre), gate.forward(&x))?;
+            activate(block.spec.mlp.act, &pre) * input.forward(&x)
+        }
+        None => {
+            let pre = visitor.visit(at(LayerSite::MlpPre), input.forward(&x))?;
+            activate(block.spec.mlp.act, &pre)
+        }
+    };
+    let post = visitor.visit(at(LayerSite::MlpPost), post)?;
+    let out = visitor.visit(at(LayerSite::MlpRawOut), out.forward(&post))?;
+    let out = match &block.mlp_post_norm {
+        Some(norm) => norm.forward(&out, at(LayerSite::MlpPostScale), None, visitor)?,
+        None => out,
+    };
+    visitor.visit(at(LayerSite::MlpOut), out)
+}
+
+fn activate(act: Act, x: &Tensor) -> Tensor {
+    match act {
+        Act::Silu => x.silu(),
+        Act::GeluTanh => x.gelu("tanh"),
+        Act::Gelu => x.gelu("none"),
+        Act::Relu => x.relu(),
+    }
+}
+
+/// `cap · tanh(x / cap)`, or `x` without a cap.
+fn soft_cap(x: Tensor, cap: Option<f64>) -> Tensor {
+    match cap {
+        Some(cap) => (x / cap).tanh() * cap,
+        None => x,
+    }
+}

@@ -1,0 +1,327 @@
+//! A model: its description, its weights, and the tokens it reads.
+//!
+//! Opening checks everything once (names, shapes, leftovers); after that the forward pass (`forward.rs`) trusts it. Weights
+//! stay where the file map is, unless their type or device must change.
+
+use crate::config::HfConfig;
+use crate::family;
+use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource};
+use crate::norm::{Norm, Projection};
+use crate::spec::{LayerSpec, ModelSpec, NormKind, NormSpec};
+use crate::ModelError;
+use circuit_index::{Layer, TokenId};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// A language model with its weights.
+#[allow(non_snake_case, reason = "the field's names")]
+#[derive(Debug)]
+pub struct Model {
+    spec: ModelSpec,
+    kind: Kind,
+    device: Device,
+    /// `[d_vocab, d_model]`.
+    pub(crate) W_E: Tensor,
+    /// `[n_ctx, d_model]`.
+    pub(crate) W_pos: Option<Tensor>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) final_norm: Norm,
+    /// `[d_vocab, d_model]`.
+    pub(crate) W_U: Tensor,
+}
+
+/// A block's weights.
+#[derive(Debug)]
+pub struct Block {
+    /// Its description.
+    pub spec: LayerSpec,
+    /// The norm before attention.
+    pub attn_norm: Norm,
+    /// Attention.
+    pub attn: Attention,
+    /// The norm after attention.
+    pub attn_post_norm: Option<Norm>,
+    /// The norm before the MLP.
+    pub mlp_norm: Norm,
+    /// The MLP.
+    pub mlp: Mlp,
+    /// The norm after the MLP.
+    pub mlp_post_norm: Option<Norm>,
+}
+
+/// Weights of attention.
+#[derive(Debug)]
+pub struct Attention {
+    /// To queries, `[n_heads * d_head, d_model]`.
+    pub q: Projection,
+    /// To keys, `[n_kv_heads * d_head, d_model]`.
+    pub k: Projection,
+    /// To values, `[n_kv_heads * d_head, d_model]`.
+    pub v: Projection,
+    /// Out, `[d_model, n_heads * d_head]`.
+    pub out: Projection,
+    /// Norms over heads of queries and keys.
+    pub qk_norm: Option<[Norm; 2]>,
+}
+
+/// Weights of an MLP.
+#[derive(Debug)]
+pub struct Mlp {
+    /// To the gate, `[d_mlp, d_model]`, where there is one.
+    pub gate: Option<Projection>,
+    /// In, `[d_mlp, d_model]`.
+    pub input: Projection,
+    /// Out, `[d_model, d_mlp]`.
+    pub out: Projection,
+}
+
+impl Model {
+    /// Opens a checkpoint folder as the Hugging Face hub lays it out: `config.json` and safetensors, whole or in shards.
+    ///
+    /// # Errors
+    /// If the config is not understood in full, or a tensor is missing, unused, or has another shape.
+    pub fn open(folder: &Path, kind: Kind, device: Device) -> Result<Self, ModelError> {
+        if !folder.is_dir() {
+            return Err(ModelError::NoFolder { path: folder.into() });
+        }
+        let config = HfConfig::open(folder)?;
+        let (spec, map) = family::describe(&config)?;
+        let mut checkpoint = Checkpoint::open(folder, &spec, map)?;
+        let tied = spec.unembed.tied;
+        let model = Self::new(spec, &mut checkpoint, kind, device)?;
+        checkpoint.finish(tied)?;
+        Ok(model)
+    }
+
+    /// The description in a folder's `config.json`, without touching weights.
+    ///
+    /// # Errors
+    /// If the config is not understood in full.
+    pub fn describe(folder: &Path) -> Result<ModelSpec, ModelError> {
+        if !folder.is_dir() {
+            return Err(ModelError::NoFolder { path: folder.into() });
+        }
+        Ok(family::describe(&HfConfig::open(folder)?)?.0)
+    }
+
+    /// A described model with weights from anywhere.
+    ///
+    /// # Errors
+    /// If the source fails.
+    pub fn new(
+        spec: ModelSpec,
+        source: &mut dyn WeightSource,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let mut loader = Loader { source, kind, device };
+        let (d, vocab) = (spec.d_model as i64, spec.d_vocab as i64);
+        let W_E = loader.tensor(Part::Embed, &[vocab, d])?;
+        let W_pos = match spec.embed.learned_positions {
+            true => Some(loader.tensor(Part::PosEmbed, &[spec.n_ctx as i64, d])?),
+            false => None,
+        };
+        let blocks = spec.layers.iter().enumerate();
+        let blocks = blocks.map(|(l, layer)| loader.block(Layer::from(l), layer, d)).collect::<Result<_, _>>()?;
+        let final_norm = loader.norm(spec.final_norm, d, |bias| match bias {
+            false => Part::FinalNormGain,
+            true => Part::FinalNormBias,
+        })?;
+        let W_U = match spec.unembed.tied {
+            true => W_E.shallow_clone(),
+            false => loader.tensor(Part::Unembed, &[vocab, d])?,
+        };
+        Ok(Self { spec, kind, device, W_E, W_pos, blocks, final_norm, W_U })
+    }
+
+    /// The description.
+    #[must_use]
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The type of the weights.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The type in which norms, softmax and the pull-back are computed: fp32, or f64 for f64 weights.
+    #[must_use]
+    pub fn wide_kind(&self) -> Kind {
+        crate::norm::wide(self.kind)
+    }
+
+    /// Where the weights lie.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The blocks, first to last.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The norm before the unembedding.
+    #[must_use]
+    pub fn final_norm(&self) -> &Norm {
+        &self.final_norm
+    }
+
+    /// The unembedding, `[d_vocab, d_model]`.
+    #[allow(non_snake_case, reason = "the field's name")]
+    #[must_use]
+    pub fn W_U(&self) -> &Tensor {
+        &self.W_U
+    }
+
+    /// Names the first weight with a value that is not finite. Reads every weight, so it is for explaining a result that
+    /// came out wrong, not for every start.
+    #[must_use]
+    pub fn find_non_finite(&self) -> Option<String> {
+        let bad = |t: &Tensor| !bool::try_from(t.isfinite().all()).unwrap_or(false);
+        let mut parts: Vec<(String, &Tensor)> = vec![(Part::Embed.to_string(), &self.W_E)];
+        parts.extend(self.W_pos.iter().map(|t| (Part::PosEmbed.to_string(), t)));
+        for (l, block) in self.blocks.iter().enumerate() {
+            let projection = |name: &str, p: &Projection| {
+                let at = format!("blocks.{l}.{name}");
+                [bad(&p.weight), p.bias.as_ref().is_some_and(bad)].contains(&true).then_some(at)
+            };
+            let attn = [("attn.W_Q", &block.attn.q), ("attn.W_K", &block.attn.k), ("attn.W_V", &block.attn.v)];
+            let rest = [("attn.W_O", &block.attn.out), ("mlp.W_in", &block.mlp.input), ("mlp.W_out", &block.mlp.out)];
+            let gate = block.mlp.gate.iter().map(|g| ("mlp.W_gate", g));
+            if let Some(name) = attn.into_iter().chain(rest).chain(gate).find_map(|(n, p)| projection(n, p)) {
+                return Some(name);
+            }
+            let norms = [("ln1", Some(&block.attn_norm)), ("ln1_post", block.attn_post_norm.as_ref())];
+            let norms = norms.into_iter().chain([("ln2", Some(&block.mlp_norm)), ("ln2_post", block.mlp_post_norm.as_ref())]);
+            let qk = block.attn.qk_norm.iter().flat_map(|[q, k]| [("attn.q_norm", Some(q)), ("attn.k_norm", Some(k))]);
+            for (name, norm) in norms.chain(qk) {
+                if norm.is_some_and(|n| bad(n.gain())) {
+                    return Some(format!("blocks.{l}.{name}.w"));
+                }
+            }
+        }
+        parts.push(("ln_final.w".into(), self.final_norm.gain()));
+        parts.push((Part::Unembed.to_string(), &self.W_U));
+        parts.into_iter().find(|(_, t)| bad(t)).map(|(name, _)| name)
+    }
+}
+
+/// Tokens that a model can read, checked once: ids within its vocabulary, no longer than its context.
+#[derive(Debug)]
+pub struct TokenBatch {
+    /// `[batch, pos]`, whole numbers.
+    ids: Tensor,
+}
+
+impl TokenBatch {
+    /// One prompt.
+    ///
+    /// # Errors
+    /// If it is empty, too long, or has an id that the model does not have.
+    pub fn new(tokens: &[TokenId], model: &Model) -> Result<Self, ModelError> {
+        let spec = model.spec();
+        if tokens.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        if tokens.len() > spec.n_ctx {
+            return Err(ModelError::PromptTooLong { found: tokens.len(), limit: spec.n_ctx });
+        }
+        if let Some(&token) = tokens.iter().find(|t| t.get() >= spec.d_vocab) {
+            return Err(ModelError::NoSuchToken { token, d_vocab: spec.d_vocab });
+        }
+        let ids: Vec<i64> = tokens.iter().map(|t| i64::from(t.0)).collect();
+        let ids = Tensor::f_from_slice(&ids).and_then(|t| t.f_to_device(model.device()));
+        Ok(Self { ids: ids.map_err(circuit_torch::TorchError::from)?.unsqueeze(0) })
+    }
+
+    /// The same prompt in `n` batch rows, for running several edits side by side.
+    #[must_use]
+    pub fn repeat(&self, n: usize) -> Self {
+        Self { ids: self.ids.narrow(0, 0, 1).expand([n as i64, -1], false) }
+    }
+
+    /// `[batch, pos]`.
+    #[must_use]
+    pub fn ids(&self) -> &Tensor {
+        &self.ids
+    }
+
+    /// Number of positions.
+    #[must_use]
+    pub fn n_pos(&self) -> usize {
+        self.ids.size()[1] as usize
+    }
+}
+
+/// Takes parts from a source and brings them to the wanted type and device.
+struct Loader<'a> {
+    source: &'a mut dyn WeightSource,
+    kind: Kind,
+    device: Device,
+}
+
+impl Loader<'_> {
+    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
+        let tensor = self.source.tensor(part, shape)?;
+        debug_assert_eq!(tensor.size(), shape, "{part}");
+        let tensor = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(self.kind));
+        Ok(tensor.map_err(circuit_torch::TorchError::from)?)
+    }
+
+    fn norm(&mut self, spec: NormSpec, width: i64, part: impl Fn(bool) -> Part) -> Result<Norm, ModelError> {
+        let weight = self.tensor(part(false), &[width])?;
+        let bias = match spec.kind {
+            NormKind::Rms => None,
+            NormKind::Layer => Some(self.tensor(part(true), &[width])?),
+        };
+        Ok(Norm::new(spec, &weight, bias.as_ref()))
+    }
+
+    fn block(&mut self, layer: Layer, spec: &LayerSpec, d: i64) -> Result<Block, ModelError> {
+        let part = |part| Part::Block(layer, part);
+        let (attn, mlp) = (&spec.attn, &spec.mlp);
+        let (d_head, d_mlp) = (attn.d_head as i64, mlp.d_mlp as i64);
+        let (q, kv) = (attn.n_heads as i64 * d_head, attn.n_kv_heads as i64 * d_head);
+
+        let mut linear = |which, out: i64, input: i64, bias: bool| -> Result<Projection, ModelError> {
+            let weight = self.tensor(part(BlockPart::Linear(which, false)), &[out, input])?;
+            let bias = match bias {
+                true => Some(self.tensor(part(BlockPart::Linear(which, true)), &[out])?),
+                false => None,
+            };
+            Ok(Projection { weight, bias })
+        };
+        let [q, k, v, out] = [
+            linear(Linear::Q, q, d, attn.qkv_bias)?,
+            linear(Linear::K, kv, d, attn.qkv_bias)?,
+            linear(Linear::V, kv, d, attn.qkv_bias)?,
+            linear(Linear::O, d, q, attn.out_bias)?,
+        ];
+        let mlp = Mlp {
+            gate: if mlp.gated { Some(linear(Linear::Gate, d_mlp, d, mlp.bias)?) } else { None },
+            input: linear(Linear::In, d_mlp, d, mlp.bias)?,
+            out: linear(Linear::Out, d, d_mlp, mlp.bias)?,
+        };
+
+        let mut norm =
+            |spec, width, place| self.norm(spec, width, |bias| part(BlockPart::Norm(place, bias)));
+        let qk_norm = match attn.qk_norm {
+            Some(spec) => Some([norm(spec, d_head, NormPlace::Q)?, norm(spec, d_head, NormPlace::K)?]),
+            None => None,
+        };
+        let norms = &spec.norms;
+        Ok(Block {
+            spec: spec.clone(),
+            attn_norm: norm(norms.attn(), d, NormPlace::Attn)?,
+            attn: Attention { q, k, v, out, qk_norm },
+            attn_post_norm: norms.attn_post().map(|s| norm(s, d, NormPlace::AttnPost)).transpose()?,
+            mlp_norm: norm(norms.mlp(), d, NormPlace::Mlp)?,
+            mlp,
+            mlp_post_norm: norms.mlp_post().map(|s| norm(s, d, NormPlace::MlpPost)).transpose()?,
+        })
+    }
+}

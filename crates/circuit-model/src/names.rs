@@ -1,0 +1,258 @@
+//! Which tensors a described model needs, and what a checkpoint calls them.
+//!
+//! [`Part`] is a tensor by its role; a family's [`WeightMap`] turns it into a name and a layout. [`WeightSource`] is
+//! whatever hands out parts: a [`Checkpoint`], or a test that makes random ones.
+
+use crate::ModelError;
+use crate::spec::ModelSpec;
+use circuit_index::Layer;
+use circuit_torch::TensorStore;
+use serde_json::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use tch::Tensor;
+
+/// A tensor of a model by its role. Projections are `[out, in]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `W_E [d_vocab, d_model]`.
+    Embed,
+    /// `W_pos [n_ctx, d_model]`.
+    PosEmbed,
+    /// Stored weight of the last norm, `[d_model]`.
+    FinalNormGain,
+    /// Bias of the last norm, `[d_model]`.
+    FinalNormBias,
+    /// `W_U` as `[d_vocab, d_model]`.
+    Unembed,
+    /// A tensor of a block.
+    Block(Layer, BlockPart),
+}
+
+/// A tensor of a block by its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockPart {
+    /// Stored weight (`false`) or bias (`true`) of a norm.
+    Norm(NormPlace, bool),
+    /// Weight (`false`) or bias (`true`) of a projection.
+    Linear(Linear, bool),
+}
+
+/// The norms of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormPlace {
+    /// Before attention.
+    Attn,
+    /// After attention.
+    AttnPost,
+    /// Over each head of the queries.
+    Q,
+    /// Over each head of the keys.
+    K,
+    /// Before the MLP.
+    Mlp,
+    /// After the MLP.
+    MlpPost,
+}
+
+/// The projections of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Linear {
+    /// To queries, `[n_heads * d_head, d_model]`.
+    Q,
+    /// To keys, `[n_kv_heads * d_head, d_model]`.
+    K,
+    /// To values, `[n_kv_heads * d_head, d_model]`.
+    V,
+    /// Out of attention, `[d_model, n_heads * d_head]`.
+    O,
+    /// To the gate of the MLP, `[d_mlp, d_model]`.
+    Gate,
+    /// Into the MLP, `[d_mlp, d_model]`.
+    In,
+    /// Out of the MLP, `[d_model, d_mlp]`.
+    Out,
+}
+
+impl fmt::Display for Part {
+    /// A name after TransformerLens's, for messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embed => f.write_str("embed.W_E"),
+            Self::PosEmbed => f.write_str("pos_embed.W_pos"),
+            Self::FinalNormGain => f.write_str("ln_final.w"),
+            Self::FinalNormBias => f.write_str("ln_final.b"),
+            Self::Unembed => f.write_str("unembed.W_U"),
+            Self::Block(layer, part) => write!(f, "blocks.{layer}.{part:?}"),
+        }
+    }
+}
+
+/// How a checkpoint holds queries, keys and values.
+pub(crate) enum Qkv {
+    /// Each by itself.
+    Separate { q: &'static str, k: &'static str, v: &'static str },
+    /// One below the other in one matrix.
+    Fused(&'static str),
+}
+
+/// What a family's checkpoints call the parts; `{}` stands for the layer.
+pub(crate) struct WeightMap {
+    /// What may stand in front of every name but the unembedding's; the first that the checkpoint has is taken.
+    pub(crate) prefixes: &'static [&'static str],
+    pub(crate) embed: &'static str,
+    pub(crate) pos_embed: Option<&'static str>,
+    pub(crate) block: &'static str,
+    pub(crate) attn_norm: &'static str,
+    pub(crate) attn_post_norm: Option<&'static str>,
+    pub(crate) mlp_norm: &'static str,
+    pub(crate) mlp_post_norm: Option<&'static str>,
+    pub(crate) qkv: Qkv,
+    pub(crate) q_norm: &'static str,
+    pub(crate) k_norm: &'static str,
+    pub(crate) attn_out: &'static str,
+    pub(crate) mlp_gate: &'static str,
+    pub(crate) mlp_in: &'static str,
+    pub(crate) mlp_out: &'static str,
+    pub(crate) final_norm: &'static str,
+    pub(crate) unembed: &'static str,
+    /// Whether projections are stored `[in, out]`.
+    pub(crate) transposed: bool,
+    /// Ends of names that are no weights.
+    pub(crate) ignored: &'static [&'static str],
+}
+
+/// Whatever hands out the tensors of a model.
+pub trait WeightSource {
+    /// The tensor for a part, of exactly this shape.
+    ///
+    /// # Errors
+    /// If there is none, or one of another shape or type.
+    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError>;
+}
+
+/// The safetensors of a model folder, read through a family's names.
+pub(crate) struct Checkpoint {
+    store: TensorStore,
+    map: WeightMap,
+    prefix: &'static str,
+    /// Widths of queries, keys and values per layer, to cut fused ones.
+    qkv: Vec<[i64; 3]>,
+}
+
+impl Checkpoint {
+    pub(crate) fn open(folder: &Path, spec: &ModelSpec, map: WeightMap) -> Result<Self, ModelError> {
+        let store = TensorStore::open(folder, &weight_files(folder)?)?;
+        let has = |prefix: &&&str| store.contains(&format!("{prefix}{}", map.embed));
+        let prefix = map.prefixes.iter().find(has).copied().unwrap_or(map.prefixes[0]);
+        let widths = spec.layers.iter().map(|l| {
+            let (q, kv) = (l.attn.n_heads * l.attn.d_head, l.attn.n_kv_heads * l.attn.d_head);
+            [q as i64, kv as i64, kv as i64]
+        });
+        Ok(Self { prefix, qkv: widths.collect(), store, map })
+    }
+
+    /// Refuses a checkpoint with tensors that the description does not use.
+    pub(crate) fn finish(&self, tied: bool) -> Result<(), ModelError> {
+        let known = |name: &str| {
+            self.map.ignored.iter().any(|end| name.ends_with(end)) || (tied && name.ends_with(self.map.unembed))
+        };
+        match self.store.unused().into_iter().find(|(_, name)| !known(name)) {
+            None => Ok(()),
+            Some((path, name)) => Err(ModelError::UnusedTensor { path: path.into(), name: name.into() }),
+        }
+    }
+
+    fn block_name(&self, layer: Layer, end: &str) -> String {
+        format!("{}{}{end}", self.prefix, self.map.block.replace("{}", &layer.to_string()))
+    }
+}
+
+impl WeightSource for Checkpoint {
+    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
+        let map = &self.map;
+        let absent = || ModelError::Undescribed { part: part.to_string() };
+        let end = |bias: bool| if bias { ".bias" } else { ".weight" };
+        let name = match part {
+            Part::Embed => format!("{}{}", self.prefix, map.embed),
+            Part::PosEmbed => format!("{}{}", self.prefix, map.pos_embed.ok_or_else(absent)?),
+            Part::FinalNormGain => format!("{}{}.weight", self.prefix, map.final_norm),
+            Part::FinalNormBias => format!("{}{}.bias", self.prefix, map.final_norm),
+            Part::Unembed => map.unembed.into(),
+            Part::Block(layer, BlockPart::Norm(place, bias)) => {
+                let norm = match place {
+                    NormPlace::Attn => map.attn_norm,
+                    NormPlace::AttnPost => map.attn_post_norm.ok_or_else(absent)?,
+                    NormPlace::Q => map.q_norm,
+                    NormPlace::K => map.k_norm,
+                    NormPlace::Mlp => map.mlp_norm,
+                    NormPlace::MlpPost => map.mlp_post_norm.ok_or_else(absent)?,
+                };
+                self.block_name(layer, &format!("{norm}{}", end(bias)))
+            }
+            Part::Block(layer, BlockPart::Linear(linear, bias)) => {
+                let (matrix, cut) = match (linear, &map.qkv) {
+                    (Linear::Q, Qkv::Separate { q, .. }) => (*q, None),
+                    (Linear::K, Qkv::Separate { k, .. }) => (*k, None),
+                    (Linear::V, Qkv::Separate { v, .. }) => (*v, None),
+                    (Linear::Q, Qkv::Fused(fused)) => (*fused, Some(0)),
+                    (Linear::K, Qkv::Fused(fused)) => (*fused, Some(1)),
+                    (Linear::V, Qkv::Fused(fused)) => (*fused, Some(2)),
+                    (Linear::O, _) => (map.attn_out, None),
+                    (Linear::Gate, _) => (map.mlp_gate, None),
+                    (Linear::In, _) => (map.mlp_in, None),
+                    (Linear::Out, _) => (map.mlp_out, None),
+                };
+                let name = self.block_name(layer, &format!("{matrix}{}", end(bias)));
+                return self.linear(&name, shape, cut.map(|i| (self.qkv[layer.get()], i)));
+            }
+        };
+        Ok(self.store.tensor(&name, shape)?)
+    }
+}
+
+impl Checkpoint {
+    /// A projection's weight or bias as `[out, …]`, cut out of a fused one and turned where the checkpoint asks for it.
+    fn linear(&self, name: &str, shape: &[i64], cut: Option<([i64; 3], usize)>) -> Result<Tensor, ModelError> {
+        let mut stored = shape.to_vec();
+        if let Some((widths, _)) = cut {
+            stored[0] = widths.iter().sum();
+        }
+        let turned = self.map.transposed && stored.len() == 2;
+        if turned {
+            stored.swap(0, 1);
+        }
+        let mut tensor = self.store.tensor(name, &stored)?;
+        if turned {
+            tensor = tensor.f_transpose(0, 1).map_err(circuit_torch::TorchError::from)?;
+        }
+        if let Some((widths, i)) = cut {
+            let start = widths[..i].iter().sum();
+            tensor = tensor.f_narrow(0, start, widths[i]).map_err(circuit_torch::TorchError::from)?;
+        }
+        Ok(tensor)
+    }
+}
+
+/// The safetensors files of a model folder: those of the index, or the single one.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let index = folder.join("model.safetensors.index.json");
+    let bad = |reason: &str| ModelError::Index { path: index.clone(), reason: reason.into() };
+    let text = match std::fs::read(&index) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec!["model.safetensors".into()]),
+        Err(e) => return Err(bad(&e.to_string())),
+    };
+    let value: Value = serde_json::from_slice(&text).map_err(|e| bad(&e.to_string()))?;
+    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no object `weight_map`"))?;
+    let mut files = std::collections::BTreeSet::new();
+    for (tensor, file) in map {
+        let file = file.as_str().ok_or_else(|| bad(&format!("`{tensor}` names no file")))?;
+        // An index may only name files beside it.
+        if Path::new(file).components().count() != 1 || file == ".." {
+            return Err(bad(&format!("`{tensor}` lies in `{file}`, outside the folder")));
+        }
+        files.insert(PathBuf::from(file));
+    }
+    Ok(files.into_iter().collect())
+}

@@ -1,0 +1,67 @@
+//! Rotary positions (Su et al., 2021): frequencies, their stretches, and the rotation itself.
+
+use crate::spec::{RopeScaling, RopeSpec};
+use std::f64::consts::TAU;
+use tch::{Kind, Tensor};
+
+/// Cosines and sines of every position, `[pos, 1, d_head]`.
+pub(crate) struct RopeTables {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl RopeTables {
+    pub(crate) fn new(spec: &RopeSpec, n_pos: usize, d_head: usize, like: &Tensor) -> Self {
+        let frequencies = Tensor::from_slice(&frequencies(spec, d_head));
+        let positions = Tensor::arange(n_pos as i64, (Kind::Double, tch::Device::Cpu));
+        let angles = positions.outer(&frequencies);
+        let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
+        let to = |t: Tensor| t.to_kind(like.kind()).to_device(like.device());
+        Self { cos: to(angles.cos()), sin: to(angles.sin()) }
+    }
+
+    /// Rotates `x [batch, pos, head, d_head]`.
+    pub(crate) fn rotate(&self, x: &Tensor) -> Tensor {
+        let halves = x.chunk(2, -1);
+        let turned = Tensor::cat(&[&-&halves[1], &halves[0]], -1);
+        x * &self.cos + turned * &self.sin
+    }
+}
+
+/// The angle per position of each pair of a head's components, radians.
+fn frequencies(spec: &RopeSpec, d_head: usize) -> Vec<f64> {
+    let plain = (0..d_head / 2).map(|i| spec.theta.powf(-2.0 * i as f64 / d_head as f64));
+    match spec.scaling {
+        RopeScaling::None => plain.collect(),
+        RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => plain
+            .map(|f| {
+                let turns = original_max_position_embeddings * f / TAU;
+                let ramp = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let keep = ramp.clamp(0.0, 1.0);
+                keep * f + (1.0 - keep) * f / factor
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_llama3_stretch_keeps_fast_turns_and_slows_slow_ones() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192.0,
+        };
+        let plain = frequencies(&RopeSpec { theta: 500_000.0, scaling: RopeScaling::None }, 128);
+        let stretched = frequencies(&RopeSpec { theta: 500_000.0, scaling }, 128);
+        assert_eq!(plain[0], stretched[0]);
+        assert_eq!(plain[63] / 8.0, stretched[63]);
+        let middle = (plain[34] / stretched[34], 8192.0 * plain[34] / TAU);
+        assert!(middle.0 > 1.0 && middle.0 < 8.0 && middle.1 > 1.0 && middle.1 < 4.0, "{middle:?}");
+    }
+}

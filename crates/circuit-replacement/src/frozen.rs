@@ -1,0 +1,158 @@
+//! What one run of the model leaves behind, and running it again with all of that held.
+//!
+//! With attention patterns, norm denominators and MLP outputs held, the model is linear in whatever is added to the residual
+//! stream; only a transcoder's linear skip passes anything through an MLP (methods paper, "local replacement model").
+
+use crate::ReplacementError;
+use circuit_index::{Layer, LayerSite, Site};
+use circuit_model::{Hooks, Model, ModelError, TokenBatch, Visitor};
+use circuit_transcoder::TranscoderSet;
+use std::collections::BTreeMap;
+use tch::Tensor;
+
+/// What is kept of one layer; `wide` is fp32, or f64 for f64 weights.
+#[derive(Debug)]
+pub struct FrozenLayer {
+    /// `[head, query, key]`, wide.
+    pub pattern: Tensor,
+    /// `[pos, 1]`, wide: denominator of the norm before attention.
+    pub attn_scale: Tensor,
+    /// `[pos, 1]`, wide: of the norm after attention, where there is one.
+    pub attn_post_scale: Option<Tensor>,
+    /// `[pos, 1]`, wide: of the norm before the MLP.
+    pub mlp_scale: Tensor,
+    /// `[pos, 1]`, wide: of the norm after the MLP, where there is one.
+    pub mlp_post_scale: Option<Tensor>,
+    /// `[pos, d_model]`: what the encoders read, in the type of the weights (wide where the site is).
+    pub feature_input: Tensor,
+    /// `[pos, d_model]`: what the transcoder stands for, in the type of the weights.
+    pub feature_output: Tensor,
+}
+
+/// What one run of the model on a prompt leaves behind.
+#[derive(Debug)]
+pub struct Trace {
+    /// The layers, first to last.
+    pub layers: Vec<FrozenLayer>,
+    /// `[pos, 1]`, wide: denominator of the last norm.
+    pub final_scale: Tensor,
+    /// `[pos, d_model]`, wide: what each token's embedding adds to the stream.
+    pub token_vectors: Tensor,
+    /// `[pos, d_vocab]`, wide: after any soft cap.
+    pub logits: Tensor,
+    /// All frozen sites' values as they were visited, to hold them again.
+    held: BTreeMap<Site, Tensor>,
+}
+
+impl Trace {
+    /// Runs the model on one prompt and keeps what `transcoders` need.
+    ///
+    /// # Errors
+    /// If the run fails, or its logits are not finite.
+    pub fn record(model: &Model, transcoders: &TranscoderSet, tokens: &TokenBatch) -> Result<Self, ReplacementError> {
+        let info = transcoders.info();
+        let frozen = model.spec().frozen_sites();
+        let mut wanted = frozen.clone();
+        wanted.push(Site::Embed);
+        for l in 0..model.spec().n_layers() {
+            wanted.extend([info.reads, info.writes].map(|site| Site::Block(Layer::from(l), site)));
+        }
+        let mut hooks = Hooks::new().record(wanted);
+        let logits = model.forward(tokens, &mut hooks)?;
+        let values = hooks.finish()?;
+        circuit_torch::guard(|| Self::from_values(model, transcoders, logits, &frozen, &values))
+    }
+
+    fn from_values(
+        model: &Model,
+        transcoders: &TranscoderSet,
+        logits: Tensor,
+        frozen: &[Site],
+        values: &BTreeMap<Site, Tensor>,
+    ) -> Result<Self, ReplacementError> {
+        let wide = model.wide_kind();
+        let logits = logits.select(0, 0).to_kind(wide);
+        if !bool::try_from(logits.isfinite().all())? {
+            let culprit = model.find_non_finite();
+            let culprit = culprit.map(|name| format!(": weight `{name}` holds NaN or infinity")).unwrap_or_default();
+            return Err(ReplacementError::NotFinite { what: "logits", culprit });
+        }
+        let info = transcoders.info();
+        let value = |site: &Site| values[site].select(0, 0); // [pos, ..]
+        let layers = (0..model.spec().n_layers()).map(|l| {
+            let at = |site| Site::Block(Layer::from(l), site);
+            let present = |site| values.contains_key(&at(site)).then(|| value(&at(site)));
+            FrozenLayer {
+                pattern: value(&at(LayerSite::Pattern)).to_kind(wide),
+                attn_scale: value(&at(LayerSite::AttnNormScale)),
+                attn_post_scale: present(LayerSite::AttnPostScale),
+                mlp_scale: value(&at(LayerSite::MlpNormScale)),
+                mlp_post_scale: present(LayerSite::MlpPostScale),
+                feature_input: value(&at(info.reads)),
+                feature_output: value(&at(info.writes)),
+            }
+        });
+        Ok(Self {
+            layers: layers.collect(),
+            final_scale: value(&Site::FinalNormScale),
+            token_vectors: value(&Site::Embed).to_kind(wide),
+            logits,
+            held: frozen.iter().map(|site| (*site, values[site].shallow_clone())).collect(),
+        })
+    }
+}
+
+/// A visitor that holds patterns, denominators and MLP outputs at their recorded values and passes a skip's change of input
+/// through; then lets `inner` see and change what goes on.
+pub struct FrozenPass<'a, V> {
+    trace: &'a Trace,
+    transcoders: &'a TranscoderSet,
+    inner: V,
+    /// `[batch, pos, d_model]`: what the current layer's encoders read, less what they read undisturbed.
+    input_change: Option<Tensor>,
+}
+
+impl<'a, V: Visitor> FrozenPass<'a, V> {
+    /// A frozen pass with further hooks.
+    pub fn new(trace: &'a Trace, transcoders: &'a TranscoderSet, inner: V) -> Self {
+        Self { trace, transcoders, inner, input_change: None }
+    }
+
+    /// The further hooks, once the pass is done.
+    pub fn into_inner(self) -> V {
+        self.inner
+    }
+}
+
+impl<V: Visitor> Visitor for FrozenPass<'_, V> {
+    fn visit(&mut self, site: Site, value: Tensor) -> Result<Tensor, ModelError> {
+        let info = self.transcoders.info();
+        let mut value = match self.trace.held.get(&site) {
+            Some(held) => held.expand_as(&value),
+            None => value,
+        };
+        if let Site::Block(layer, part) = site {
+            if part == info.writes {
+                let undisturbed = &self.trace.layers[layer.get()].feature_output;
+                let skip = &self.transcoders.layers()[layer.get()].W_skip;
+                value = match (skip, self.input_change.take()) {
+                    (Some(W_skip), Some(change)) => {
+                        let passed = change.linear(&W_skip.to_kind(change.kind()), None::<&Tensor>);
+                        undisturbed + passed.to_kind(undisturbed.kind())
+                    }
+                    _ => undisturbed.expand_as(&value),
+                };
+            }
+            if part == info.reads {
+                let value = self.inner.visit(site, value)?;
+                self.input_change = Some(&value - &self.trace.layers[layer.get()].feature_input);
+                return Ok(value);
+            }
+        }
+        self.inner.visit(site, value)
+    }
+
+    fn needs(&self) -> Vec<Site> {
+        self.inner.needs()
+    }
+}

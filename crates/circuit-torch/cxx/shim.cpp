@@ -1,0 +1,87 @@
+// The few parts of LibTorch that tch does not reach: tensors over foreign memory with an owner, inference mode, device
+// memory, the version that is loaded. No logic lives here; src/shim.rs is the only caller and says what each means.
+//
+// No exception may leave an `extern "C"` function: each returns a message (malloc'd; the caller frees it) or null.
+
+#include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+
+namespace {
+
+template <typename Body>
+char *guarded(Body body) noexcept {
+    try {
+        body();
+        return nullptr;
+    } catch (const std::exception &e) {
+        return strdup(e.what());
+    } catch (...) {
+        return strdup("an exception of unknown type");
+    }
+}
+
+} // namespace
+
+// LibTorch's own, from its C shim; that header would pull in far more.
+extern "C" uint64_t aoti_torch_abi_version();
+
+extern "C" {
+
+// `release(owner)` runs exactly once: when the last tensor over the memory goes, or here if none could be made.
+char *circuit_tensor_over(at::Tensor **out, void *data, const int64_t *sizes, size_t rank, int scalar_type, void *owner,
+                          void (*release)(void *)) {
+    return guarded([&] {
+        // Shared, since LibTorch copies the deleter, and does not say whether it runs when it refuses the tensor.
+        std::shared_ptr<void> keep(owner, release);
+        auto options = at::TensorOptions().dtype(static_cast<at::ScalarType>(scalar_type));
+        *out = new at::Tensor(
+            at::from_blob(data, at::IntArrayRef(sizes, rank), [keep](void *) {}, options));
+    });
+}
+
+char *circuit_inference_enter(c10::InferenceMode **out) {
+    return guarded([&] { *out = new c10::InferenceMode(); });
+}
+
+void circuit_inference_leave(c10::InferenceMode *mode) {
+    delete mode;
+}
+
+// Bytes: in tensors now, in tensors at the highest, free on the device, on the device in all.
+char *circuit_cuda_memory(int device, uint64_t out[4]) {
+    return guarded([&] {
+        at::globalContext().lazyInitDevice(at::kCUDA);
+        auto index = static_cast<c10::DeviceIndex>(device);
+        auto *allocator = c10::getDeviceAllocator(at::kCUDA);
+        auto free_and_total = allocator->getMemoryInfo(index);
+        // The first entry of a statistic is the sum over all pools.
+        auto allocated = allocator->getDeviceStats(index).allocated_bytes[0];
+        out[0] = static_cast<uint64_t>(allocated.current);
+        out[1] = static_cast<uint64_t>(allocated.peak);
+        out[2] = free_and_total.first;
+        out[3] = free_and_total.second;
+    });
+}
+
+char *circuit_cuda_empty_cache() {
+    return guarded([&] {
+        at::globalContext().lazyInitDevice(at::kCUDA);
+        c10::getDeviceAllocator(at::kCUDA)->emptyCache();
+    });
+}
+
+// One byte each from the top: major, minor, patch.
+uint64_t circuit_loaded_version() {
+    return aoti_torch_abi_version();
+}
+
+} // extern "C"

@@ -1,0 +1,87 @@
+//! What can go wrong below the model: files, tensors, LibTorch itself.
+
+use std::path::PathBuf;
+
+/// An error of LibTorch or of a tensor file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TorchError {
+    /// A file that cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that is no safetensors file, or a damaged one.
+    #[error("{}: not a valid safetensors file: {reason}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that is not there.
+    #[error("{}: no tensor `{name}`; it has {present}", path.display())]
+    MissingTensor {
+        /// The file, or the folder of a checkpoint of several.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Some of those that are there.
+        present: String,
+    },
+    /// A tensor of another shape.
+    #[error("{}: tensor `{name}` has shape {found:?}, expected {expected:?}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<i64>,
+        /// The shape that the description asks for.
+        expected: Vec<i64>,
+    },
+    /// A tensor of a type that is not computed with.
+    #[error("{}: tensor `{name}` has type {found}, expected F32, BF16, F16 or F64", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// LibTorch refused an operation.
+    #[error("LibTorch: {}", first_line(.0))]
+    Libtorch(String),
+}
+
+impl From<tch::TchError> for TorchError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Libtorch(error.to_string())
+    }
+}
+
+/// LibTorch appends its own stack; the first line is what a reader needs.
+fn first_line(message: &str) -> &str {
+    message.trim().lines().next().unwrap_or_default()
+}
+
+/// Runs a computation and turns a panic of tch's operators (`a + b`, `matmul`, …) into an error, so that formulas can be
+/// written as formulas and no panic crosses a crate's edge. Errors of the computation itself pass through.
+///
+/// # Errors
+/// The computation's own, or [`TorchError::Libtorch`] for a panic.
+pub fn guard<T, E: From<TorchError>>(compute: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(compute)) {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Err(TorchError::Libtorch(text.unwrap_or_else(|| "unknown failure".into())).into())
+        }
+    }
+}

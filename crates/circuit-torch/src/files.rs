@@ -1,0 +1,221 @@
+//! Tensors in memory-mapped safetensors files: opened, checked and handed out without a copy.
+//!
+//! [`TensorFile`] is one file, [`TensorStore`] a checkpoint of one or several. Nothing is read until a tensor's values
+//! are used. Not here: what the tensors mean, and any other file layout.
+
+use crate::{TorchError, shim};
+use memmap2::{MmapMut, MmapOptions};
+use safetensors::{Dtype, SafeTensors};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tch::{Kind, Tensor};
+
+/// A header larger than this is refused before it is parsed: real ones are far below.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+struct Entry {
+    kind: Option<Kind>,
+    dtype: Dtype,
+    shape: Vec<i64>,
+    start: usize,
+    end: usize,
+}
+
+/// One mapped safetensors file.
+pub struct TensorFile {
+    path: PathBuf,
+    map: Arc<MmapMut>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl std::fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TensorFile").field("path", &self.path).field("tensors", &self.entries.len()).finish()
+    }
+}
+
+impl TensorFile {
+    /// Maps a file and checks its header: every tensor lies inside the file.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or mapped, or is no safetensors file.
+    pub fn open(path: &Path) -> Result<Self, TorchError> {
+        let io = |source| TorchError::Io { path: path.into(), source };
+        let bad = |reason: String| TorchError::Header { path: path.into(), reason };
+        let file = File::open(path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        if len < 8 {
+            return Err(bad(format!("it has {len} bytes; the header alone needs 8")));
+        }
+        let map = map_private(&file).map_err(io)?;
+        let header = u64::from_le_bytes(map[..8].try_into().expect("eight bytes"));
+        if header > MAX_HEADER_BYTES || header > len - 8 {
+            return Err(bad(format!("its header claims {header} bytes in a file of {len}")));
+        }
+        let (header_len, metadata) = SafeTensors::read_metadata(&map).map_err(|e| bad(e.to_string()))?;
+        let base = header_len + 8;
+        let mut entries = BTreeMap::new();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
+            let shape = shape.map_err(|_| bad(format!("tensor `{name}` has an absurd shape {:?}", info.shape)))?;
+            let entry =
+                Entry { kind: kind_of(info.dtype), dtype: info.dtype, shape, start: base + start, end: base + end };
+            entries.insert(name, entry);
+        }
+        Ok(Self { path: path.into(), map: Arc::new(map), entries })
+    }
+
+    /// Where the file lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of its tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, `None` if there is none of that name.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.entries.get(name).map(|e| e.shape.as_slice())
+    }
+
+    /// A tensor of exactly this shape, on the CPU, over the mapped bytes: no copy (unless the file misaligns it).
+    ///
+    /// # Errors
+    /// If it is missing, has another shape, or a type of number that no computation here uses.
+    pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
+        let entry = self.entries.get(name).ok_or_else(|| TorchError::MissingTensor {
+            path: self.path.clone(),
+            name: name.into(),
+            present: sample(self.entries.keys()),
+        })?;
+        if entry.shape != expected {
+            return Err(TorchError::Shape {
+                path: self.path.clone(),
+                name: name.into(),
+                found: entry.shape.clone(),
+                expected: expected.to_vec(),
+            });
+        }
+        let kind = entry.kind.ok_or_else(|| TorchError::Dtype {
+            path: self.path.clone(),
+            name: name.into(),
+            found: format!("{:?}", entry.dtype),
+        })?;
+        let bytes = &self.map[entry.start..entry.end];
+        if bytes.is_empty() || !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
+            return Ok(Tensor::f_from_data_size(bytes, expected, kind)?);
+        }
+        let (data, len) = (bytes.as_ptr(), bytes.len());
+        Ok(shim::tensor_over(Arc::clone(&self.map), data, len, expected, kind)?)
+    }
+}
+
+/// A private (copy-on-write) map: even a stray in-place operation on a weight changes only this process's page, never the
+/// file.
+#[allow(unsafe_code, reason = "mapping a file is unsafe: another process could cut it off while we read")]
+fn map_private(file: &File) -> std::io::Result<MmapMut> {
+    // SAFETY: weights are read-only by everybody's convention; a file cut off while mapped ends the process with SIGBUS,
+    // as it does for every program that maps weights. No reference to the bytes is handed out, only tensors.
+    unsafe { MmapOptions::new().map_copy(file) }
+}
+
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
+        Dtype::F64 => Kind::Double,
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::I64 => Kind::Int64,
+        _ => return None,
+    })
+}
+
+/// The first few names, for messages.
+fn sample<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let total = names.len();
+    let mut text = names.take(6).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if total > 6 {
+        text += &format!(", … ({total} in all)");
+    }
+    text
+}
+
+/// All tensors of a checkpoint: `model.safetensors`, or the files that `model.safetensors.index.json` names.
+///
+/// Remembers which tensors were asked for, so that leftovers can be refused: a weight that nobody reads is a sign of a
+/// model that is not the one described.
+#[derive(Debug)]
+pub struct TensorStore {
+    folder: PathBuf,
+    files: Vec<TensorFile>,
+    home: BTreeMap<String, usize>,
+    used: RefCell<BTreeSet<String>>,
+}
+
+impl TensorStore {
+    /// Opens the given files of a folder as one set of tensors.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or two of them hold a tensor of the same name.
+    pub fn open(folder: &Path, files: &[PathBuf]) -> Result<Self, TorchError> {
+        let files = files.iter().map(|f| TensorFile::open(&folder.join(f))).collect::<Result<Vec<_>, _>>()?;
+        let mut home = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            for name in file.names() {
+                if home.insert(name.to_owned(), i).is_some() {
+                    let reason = format!("tensor `{name}` also stands in another file of the checkpoint");
+                    return Err(TorchError::Header { path: file.path.clone(), reason });
+                }
+            }
+        }
+        Ok(Self { folder: folder.into(), files, home, used: RefCell::default() })
+    }
+
+    /// Whether there is a tensor of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.home.contains_key(name)
+    }
+
+    /// The shape of a tensor, `None` if there is none of that name.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.files[*self.home.get(name)?].shape(name)
+    }
+
+    /// A tensor of exactly this shape, as [`TensorFile::tensor`].
+    ///
+    /// # Errors
+    /// As there; the message names the file that holds the tensor.
+    pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
+        let Some(&home) = self.home.get(name) else {
+            let path = self.folder.clone();
+            return Err(TorchError::MissingTensor { path, name: name.into(), present: sample(self.home.keys()) });
+        };
+        let tensor = self.files[home].tensor(name, expected)?;
+        self.used.borrow_mut().insert(name.to_owned());
+        Ok(tensor)
+    }
+
+    /// The folder the files lie in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Tensors that nobody asked for yet, with their file.
+    #[must_use]
+    pub fn unused(&self) -> Vec<(&Path, &str)> {
+        let used = self.used.borrow();
+        let free = self.home.iter().filter(|(name, _)| !used.contains(*name));
+        free.map(|(name, &i)| (self.files[i].path(), name.as_str())).collect()
+    }
+}

@@ -1,0 +1,303 @@
+//! Safe faces of the C++ shim (cxx/shim.cpp): what LibTorch has and tch has not.
+//!
+//! [`tensor_over`] makes a tensor over memory that somebody else owns, [`inference_mode`] switches off the bookkeeping of
+//! autograd. No computation of its own.
+#![allow(unsafe_code, reason = "the functions of cxx/shim.cpp and the pointers they take")]
+
+use crate::TorchError;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+use tch::{Kind, Tensor};
+
+/// A C++ `at::Tensor`; tch calls the same type `C_tensor`.
+type RawTensor = torch_sys::C_tensor;
+
+/// A C++ `c10::InferenceMode`, seen only by address.
+#[repr(C)]
+struct RawInferenceMode([u8; 0]);
+
+unsafe extern "C" {
+    fn circuit_tensor_over(
+        out: *mut *mut RawTensor,
+        data: *mut c_void,
+        sizes: *const i64,
+        rank: usize,
+        scalar_type: c_int,
+        owner: *mut c_void,
+        release: extern "C" fn(*mut c_void),
+    ) -> *mut c_char;
+    fn circuit_inference_enter(out: *mut *mut RawInferenceMode) -> *mut c_char;
+    fn circuit_inference_leave(mode: *mut RawInferenceMode);
+    fn circuit_cuda_memory(device: c_int, out: *mut u64) -> *mut c_char;
+    fn circuit_cuda_empty_cache() -> *mut c_char;
+    fn circuit_loaded_version() -> u64;
+}
+
+/// A CPU tensor over `len_bytes` bytes at `data`, which must lie inside the owner's slice: no copy is made, and the owner
+/// lives until the last tensor that shares the memory is gone.
+///
+/// Operations that write in place write into the owner's memory: give it an owner whose memory may be written (a private
+/// map, an owned vector that nobody else reads), or leave the tensor alone.
+///
+/// # Errors
+/// If the bytes are not the owner's, their number does not fit the sizes, the address does not suit the kind of number,
+/// the kind is none that can be viewed so, or LibTorch refuses.
+pub fn tensor_over<O>(
+    owner: Arc<O>,
+    data: *const u8,
+    len_bytes: usize,
+    sizes: &[i64],
+    kind: Kind,
+) -> Result<Tensor, TorchError>
+where
+    O: Deref<Target = [u8]> + Send + Sync + 'static,
+{
+    let scalar_type = scalar_type(kind)?;
+    let data = inside(&*owner, data, len_bytes)?;
+    check_size(sizes, kind, len_bytes)?;
+    if !(data as usize).is_multiple_of(kind.elt_size_in_bytes()) {
+        return Err(refused(format!("{data:p} is no aligned address for {kind:?}")));
+    }
+    let owner = Arc::into_raw(owner).cast_mut().cast::<c_void>();
+    let mut out = std::ptr::null_mut();
+    // SAFETY: `data` lies in the slice of `*owner` and `sizes` covers no more than it (both checked above). The slice
+    // stays in place: the Arc that `owner` stands for is given up only in `release`, and while it is held nobody can have
+    // `&mut O`. `release` fits the type behind `owner` and runs exactly once, also when the call fails (shim.cpp).
+    // Any thread may run it: O is Send and Sync.
+    let error = unsafe {
+        circuit_tensor_over(
+            &raw mut out,
+            data.cast_mut().cast(),
+            sizes.as_ptr(),
+            sizes.len(),
+            scalar_type,
+            owner,
+            release::<O>,
+        )
+    };
+    check(error)?;
+    // SAFETY: without an error `out` is a tensor made by `new`, which from now on belongs to this Tensor alone.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Gives up the Arc that [`tensor_over`] handed to LibTorch. A panic in the owner's drop ends the process, as it must at
+/// a foreign frame.
+extern "C" fn release<O>(owner: *mut c_void) {
+    // SAFETY: `owner` comes from `Arc::<O>::into_raw` in `tensor_over`, and LibTorch calls this once.
+    drop(unsafe { Arc::from_raw(owner.cast_const().cast::<O>()) });
+}
+
+/// The same address, taken from the owner's slice, so that the claim is checked and the pointer is the owner's.
+fn inside<O: Deref<Target = [u8]>>(owner: &O, data: *const u8, len: usize) -> Result<*const u8, TorchError> {
+    let bytes: &[u8] = owner;
+    let start = (data as usize).checked_sub(bytes.as_ptr() as usize);
+    let part = start.and_then(|start| bytes.get(start..start.checked_add(len)?));
+    part.map(<[u8]>::as_ptr).ok_or_else(|| refused(format!("{len} bytes at {data:p} are not the owner's")))
+}
+
+fn check_size(sizes: &[i64], kind: Kind, len_bytes: usize) -> Result<(), TorchError> {
+    let width = kind.elt_size_in_bytes();
+    let needed = sizes.iter().try_fold(width, |n, &size| n.checked_mul(usize::try_from(size).ok()?));
+    if needed == Some(len_bytes) {
+        return Ok(());
+    }
+    Err(refused(format!("{len_bytes} bytes are not a tensor of {sizes:?} {kind:?}")))
+}
+
+/// The number of this kind in LibTorch's `ScalarType` (c10/core/ScalarType.h).
+fn scalar_type(kind: Kind) -> Result<c_int, TorchError> {
+    Ok(match kind {
+        Kind::Uint8 => 0,
+        Kind::Int8 => 1,
+        Kind::Int16 => 2,
+        Kind::Int => 3,
+        Kind::Int64 => 4,
+        Kind::Half => 5,
+        Kind::Float => 6,
+        Kind::Double => 7,
+        Kind::Bool => 11,
+        Kind::BFloat16 => 15,
+        other => return Err(refused(format!("a tensor of {other:?} over foreign memory is not provided for"))),
+    })
+}
+
+fn refused(message: String) -> TorchError {
+    TorchError::Libtorch(message)
+}
+
+/// Reads and frees the message of a shim function; null means that all went well.
+fn check(error: *mut c_char) -> Result<(), TorchError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim returns either null or a NUL-ended string from `strdup`, which is ours to free, here and once.
+    let message = unsafe {
+        let message = CStr::from_ptr(error).to_string_lossy().into_owned();
+        libc::free(error.cast());
+        message
+    };
+    Err(TorchError::Libtorch(message))
+}
+
+/// Runs `compute` in LibTorch's inference mode: less bookkeeping per operation than `no_grad`.
+///
+/// Tensors made inside can never take part in autograd afterwards. The mode holds for this thread and ends with the
+/// closure, also when it panics.
+///
+/// # Errors
+/// If LibTorch cannot enter the mode. What the closure returns passes through.
+pub fn inference_mode<T>(compute: impl FnOnce() -> T) -> Result<T, TorchError> {
+    let _mode = InferenceMode::enter()?;
+    Ok(compute())
+}
+
+/// Holds inference mode on this thread until dropped.
+struct InferenceMode {
+    raw: *mut RawInferenceMode,
+    // The mode is a state of the thread: it must be left where it was entered.
+    _same_thread: PhantomData<*const ()>,
+}
+
+impl InferenceMode {
+    fn enter() -> Result<Self, TorchError> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: `raw` is a valid place for the result.
+        check(unsafe { circuit_inference_enter(&raw mut raw) })?;
+        Ok(Self { raw, _same_thread: PhantomData })
+    }
+}
+
+impl Drop for InferenceMode {
+    fn drop(&mut self) {
+        // SAFETY: `raw` was made by `circuit_inference_enter` on this thread (the type is not Send) and is given up here.
+        unsafe { circuit_inference_leave(self.raw) };
+    }
+}
+
+/// Memory of a CUDA device, in bytes: in tensors now, in tensors at the highest, free, in all.
+pub(crate) fn cuda_memory(device: usize) -> Result<[u64; 4], TorchError> {
+    let device = c_int::try_from(device).map_err(|e| refused(format!("device {device}: {e}")))?;
+    let mut out = [0; 4];
+    // SAFETY: the shim writes exactly four numbers.
+    check(unsafe { circuit_cuda_memory(device, out.as_mut_ptr()) })?;
+    Ok(out)
+}
+
+/// Gives cached, unused memory of the CUDA devices back to the driver.
+pub(crate) fn cuda_empty_cache() -> Result<(), TorchError> {
+    // SAFETY: takes nothing.
+    check(unsafe { circuit_cuda_empty_cache() })
+}
+
+/// Major, minor and patch number of the LibTorch that is loaded (not: that was compiled against).
+pub(crate) fn loaded_version() -> [u8; 3] {
+    // SAFETY: takes nothing and cannot fail.
+    let [major, minor, patch, ..] = unsafe { circuit_loaded_version() }.to_be_bytes();
+    [major, minor, patch]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Sixteen aligned bytes that count how often they were dropped.
+    struct Counted {
+        words: [u64; 2],
+        drops: Arc<AtomicUsize>,
+    }
+
+    impl Deref for Counted {
+        type Target = [u8];
+        fn deref(&self) -> &[u8] {
+            // SAFETY: two u64 are sixteen initialised bytes, and u8 needs no alignment.
+            unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), 16) }
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.drops.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counted(values: [f64; 2]) -> (Arc<Counted>, Arc<AtomicUsize>) {
+        let drops = Arc::new(AtomicUsize::new(0));
+        (Arc::new(Counted { words: values.map(f64::to_bits), drops: Arc::clone(&drops) }), drops)
+    }
+
+    #[test]
+    fn the_tensor_outlives_the_local_owner_without_a_copy() {
+        let (owner, drops) = counted([1.5, -2.5]);
+        let data = owner.as_ptr();
+        let tensor = tensor_over(owner, data, 16, &[2], Kind::Double).unwrap();
+        assert_eq!(drops.load(Ordering::SeqCst), 0);
+        assert_eq!(tensor.data_ptr().cast_const().cast::<u8>(), data);
+        assert_eq!(Vec::<f64>::try_from(&tensor).unwrap(), [1.5, -2.5]);
+    }
+
+    #[test]
+    fn the_owner_goes_with_the_last_tensor() {
+        let (owner, drops) = counted([1.0, 2.0]);
+        let data = owner.as_ptr();
+        let tensor = tensor_over(owner, data, 16, &[2], Kind::Double).unwrap();
+        let view = tensor.get(1);
+        drop(tensor);
+        assert_eq!(drops.load(Ordering::SeqCst), 0, "a view still uses the memory");
+        assert_eq!(f64::try_from(&view).unwrap(), 2.0);
+        drop(view);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_owner_may_go_on_another_thread() {
+        let (owner, drops) = counted([1.0, 2.0]);
+        let data = owner.as_ptr();
+        let tensor = tensor_over(owner, data, 16, &[2], Kind::Double).unwrap();
+        std::thread::spawn(move || drop(tensor)).join().unwrap();
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_the_owner_is_freed() {
+        let (owner, drops) = counted([0.0, 0.0]);
+        let data = owner.as_ptr();
+        let refuse = |data, len, sizes: &[i64], kind, word: &str| {
+            let error = tensor_over(Arc::clone(&owner), data, len, sizes, kind).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        refuse(data, 16, &[3], Kind::Double, "16 bytes are not a tensor");
+        refuse(data, 16, &[i64::MAX, 4], Kind::Double, "16 bytes are not a tensor");
+        refuse(data, 16, &[-2, -1], Kind::Double, "16 bytes are not a tensor");
+        refuse(data, 24, &[3], Kind::Double, "not the owner's");
+        refuse(data.wrapping_add(8), 16, &[2], Kind::Double, "not the owner's");
+        refuse(data.wrapping_sub(8), 16, &[2], Kind::Double, "not the owner's");
+        refuse(data.wrapping_add(1), 8, &[1], Kind::Double, "aligned");
+        refuse(data, 16, &[2], Kind::ComplexFloat, "not provided for");
+        drop(owner);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_exception_of_libtorch_becomes_an_error() {
+        // Without a CUDA library the allocator is not there; with one, this device is not.
+        let error = cuda_memory(120).unwrap_err().to_string();
+        assert!(error.starts_with("LibTorch: "), "{error}");
+    }
+
+    #[test]
+    fn inference_mode_ends_with_the_closure_even_after_a_panic() {
+        let inside = inference_mode(|| Tensor::ones([1], (Kind::Float, tch::Device::Cpu))).unwrap();
+        assert!(inside.is_inference());
+        let panicked = std::panic::catch_unwind(|| inference_mode(|| panic!("on purpose")));
+        assert!(panicked.is_err());
+        assert!(!Tensor::ones([1], (Kind::Float, tch::Device::Cpu)).is_inference());
+    }
+
+    #[test]
+    fn the_loaded_version_is_the_one_tch_was_made_for() {
+        assert_eq!(loaded_version()[..2], [2, 11]);
+    }
+}

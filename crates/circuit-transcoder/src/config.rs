@@ -1,0 +1,69 @@
+//! `config.yaml` of a transcoder set: what kind it is, and which sites it reads and writes.
+
+use crate::TranscoderError;
+use circuit_index::LayerSite;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The keys a set may have; anything else is refused by name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    model_name: Option<String>,
+    model_kind: String,
+    feature_input_hook: String,
+    feature_output_hook: String,
+    scan: Option<String>,
+    activation: Option<String>,
+    k: Option<usize>,
+}
+
+/// What a `config.yaml` says.
+pub(crate) struct Config {
+    pub(crate) model_name: Option<String>,
+    pub(crate) scan: Option<String>,
+    pub(crate) reads: LayerSite,
+    pub(crate) writes: LayerSite,
+    /// `k`, where the set says that it keeps the k largest pre-activations.
+    pub(crate) top_k: Option<usize>,
+}
+
+const READABLE: &[LayerSite] = &[LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
+const WRITABLE: &[LayerSite] = &[LayerSite::MlpRawOut, LayerSite::MlpOut];
+
+impl Config {
+    pub(crate) fn open(folder: &Path) -> Result<Self, TranscoderError> {
+        let path = folder.join("config.yaml");
+        let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
+        let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
+        let raw: Raw = serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
+        match raw.model_kind.as_str() {
+            "transcoder_set" => {}
+            "cross_layer_transcoder" => return Err(bad("cross-layer transcoders are not supported yet".into())),
+            other => return Err(bad(format!("model_kind `{other}` is not known, expected transcoder_set"))),
+        }
+        let site = |key: &str, name: &str, allowed: &[LayerSite]| {
+            let names = || allowed.iter().map(|s| s.name()).collect::<Vec<_>>().join(", ");
+            let site = name.parse().ok().filter(|s| allowed.contains(s));
+            site.ok_or_else(|| bad(format!("{key}: unknown hook `{name}`, expected one of {}", names())))
+        };
+        let top_k = match (raw.activation.as_deref(), raw.k) {
+            (Some("topk"), Some(k)) if k > 0 => Some(k),
+            (Some("topk"), _) => return Err(bad("activation topk needs a positive `k`".into())),
+            (None | Some("relu"), None) => None,
+            (None | Some("relu"), Some(_)) => return Err(bad("`k` is given, but activation is not topk".into())),
+            (Some(other), _) => return Err(bad(format!("activation `{other}` is not known, expected relu or topk"))),
+        };
+        Ok(Self {
+            reads: site("feature_input_hook", &raw.feature_input_hook, READABLE)?,
+            writes: site("feature_output_hook", &raw.feature_output_hook, WRITABLE)?,
+            model_name: raw.model_name,
+            scan: raw.scan,
+            top_k,
+        })
+    }
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,63 @@
+//! What can go wrong with a transcoder set.
+
+use circuit_torch::TorchError;
+use std::path::PathBuf;
+
+/// An error of opening or running a transcoder set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TranscoderError {
+    /// No such folder.
+    #[error("{}: no such transcoder folder", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A `config.yaml` that cannot be read or says something impossible.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A set for another number of layers.
+    #[error("{}: the set has files for {found} layers, the model has {expected}; {detail}", path.display())]
+    Layers {
+        /// The folder.
+        path: PathBuf,
+        /// How many layer files there are.
+        found: usize,
+        /// How many layers the model has.
+        expected: usize,
+        /// Which file is missing or too many.
+        detail: String,
+    },
+    /// A tensor that has no meaning in a transcoder.
+    #[error("{}: tensor `{name}` is not part of a transcoder (known: {known})", path.display())]
+    UnknownTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The tensors a file may hold.
+        known: String,
+    },
+    /// Values that are no numbers.
+    #[error("layer {layer}: {what} not finite: the weights or the input hold NaN or infinity")]
+    NotFinite {
+        /// The layer.
+        layer: usize,
+        /// Which values.
+        what: &'static str,
+    },
+    /// A tensor file, or LibTorch.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+}
+
+impl From<tch::TchError> for TranscoderError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error.into())
+    }
+}

@@ -1,0 +1,150 @@
+//! One transcoder: `acts = activation(x W_enc^T + b_enc)`, `reconstruction = acts W_dec + b_dec + x W_skip^T`.
+
+use crate::TranscoderError;
+use tch::{Kind, Tensor};
+
+/// Pre-activations held at once when encoding, numbers.
+const MAX_DENSE: i64 = 1 << 26;
+
+/// How pre-activations become activations.
+#[derive(Debug)]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` where `x > threshold`, else 0 (Rajamanoharan et al., 2024).
+    JumpRelu {
+        /// `[n_features]`.
+        threshold: Tensor,
+    },
+    /// The k largest pre-activations of a position, whatever their sign; 0 elsewhere.
+    TopK {
+        /// How many are kept.
+        k: usize,
+    },
+}
+
+/// A transcoder of one layer.
+#[derive(Debug)]
+pub struct Transcoder {
+    /// `[n_features, d_model]`, as stored.
+    pub W_enc: Tensor,
+    /// `[n_features, d_model]`, as stored.
+    pub W_dec: Tensor,
+    /// `[n_features]`, fp32 or f64.
+    pub b_enc: Tensor,
+    /// `[d_model]`, fp32 or f64.
+    pub b_dec: Tensor,
+    /// `[d_model, d_model]`, fp32 or f64: a linear path past the features.
+    pub W_skip: Option<Tensor>,
+    /// The activation function.
+    pub activation: Activation,
+}
+
+/// The active features of one layer, by position, then index.
+#[derive(Debug)]
+pub struct ActiveFeatures {
+    /// `[n_active]`, whole numbers, ascending.
+    pub positions: Tensor,
+    /// `[n_active]`, whole numbers, ascending within a position.
+    pub indices: Tensor,
+    /// `[n_active]`, fp32 or f64; never 0.
+    pub values: Tensor,
+}
+
+impl Transcoder {
+    /// Number of features.
+    #[must_use]
+    pub fn n_features(&self) -> usize {
+        self.b_enc.size()[0] as usize
+    }
+
+    /// Pre-activations `[pos, n_features]` of `x [pos, d_model]`, in the type of `x` and on its device, bias included.
+    #[must_use]
+    pub fn pre_activations(&self, x: &Tensor) -> Tensor {
+        let W_enc = self.W_enc.to_device(x.device()).to_kind(x.kind());
+        x.linear(&W_enc, Some(&self.b_enc.to_kind(x.kind())))
+    }
+
+    /// Activations of pre-activations, `[pos, n_features]`.
+    #[must_use]
+    pub fn activate(&self, pre: &Tensor) -> Tensor {
+        match &self.activation {
+            Activation::Relu => pre.relu(),
+            Activation::JumpRelu { threshold } => {
+                pre * pre.gt_tensor(&threshold.to_kind(pre.kind())).to_kind(pre.kind())
+            }
+            Activation::TopK { k } => {
+                let (values, indices) = pre.topk(*k as i64, -1, true, false);
+                pre.zeros_like().scatter(-1, &indices, &values)
+            }
+        }
+    }
+
+    /// The active features on `x [pos, d_model]`; none at the first `ignored` positions. `layer` is for messages.
+    ///
+    /// # Errors
+    /// If a pre-activation is not finite, or LibTorch fails.
+    pub fn encode(&self, x: &Tensor, ignored: usize, layer: usize) -> Result<ActiveFeatures, TranscoderError> {
+        circuit_torch::guard(|| {
+            let n_pos = x.size()[0];
+            let W_enc = self.W_enc.to_device(x.device()).to_kind(x.kind());
+            let b_enc = self.b_enc.to_kind(x.kind());
+            let step = (MAX_DENSE / self.n_features().max(1) as i64).max(1);
+            let (mut places, mut values) = (Vec::new(), Vec::new());
+            let mut start = ignored as i64;
+            while start < n_pos {
+                let len = step.min(n_pos - start);
+                let pre = x.narrow(0, start, len).linear(&W_enc, Some(&b_enc));
+                if !bool::try_from(pre.isfinite().all())? {
+                    return Err(TranscoderError::NotFinite { layer, what: "pre-activations are" });
+                }
+                let acts = self.activate(&pre);
+                let found = acts.nonzero(); // [n, 2], row-major order: by position, then index
+                values.push(acts.take(&(found.select(1, 0) * acts.size()[1] + found.select(1, 1))));
+                places.push(found + Tensor::from_slice(&[start, 0]).to_device(x.device()));
+                start += len;
+            }
+            if places.is_empty() {
+                places.push(Tensor::zeros([0, 2], (Kind::Int64, x.device())));
+                values.push(Tensor::zeros([0], (x.kind(), x.device())));
+            }
+            let places = Tensor::cat(&places, 0);
+            Ok(ActiveFeatures {
+                positions: places.select(1, 0).contiguous(),
+                indices: places.select(1, 1).contiguous(),
+                values: Tensor::cat(&values, 0).to_kind(self.b_enc.kind()),
+            })
+        })
+    }
+
+    /// Encoder rows `[n, d_model]` of features, in fp32 or f64, on the device of the biases.
+    #[must_use]
+    pub fn encoder_rows(&self, indices: &Tensor) -> Tensor {
+        self.rows(&self.W_enc, indices)
+    }
+
+    /// Decoder rows `[n, d_model]` of features, likewise.
+    #[must_use]
+    pub fn decoder_rows(&self, indices: &Tensor) -> Tensor {
+        self.rows(&self.W_dec, indices)
+    }
+
+    fn rows(&self, stored: &Tensor, indices: &Tensor) -> Tensor {
+        // Selected where the weights lie, so that only these rows of a mapped file are read.
+        let rows = stored.index_select(0, &indices.to_device(stored.device()));
+        rows.to_device(self.b_enc.device()).to_kind(self.b_enc.kind())
+    }
+
+    /// The reconstruction `[pos, d_model]` from what the active features write (`activation · W_dec`, `[n_active, d_model]`) and
+    /// the input `x [pos, d_model]`, in fp32 or f64.
+    #[must_use]
+    pub fn reconstruct(&self, active: &ActiveFeatures, writes: &Tensor, x: &Tensor) -> Tensor {
+        let x = x.to_kind(self.b_dec.kind());
+        let bias = self.b_dec.unsqueeze(0).expand_as(&x).contiguous();
+        let sum = bias.index_add(0, &active.positions, writes);
+        match &self.W_skip {
+            Some(W_skip) => sum + x.linear(W_skip, None::<&Tensor>),
+            None => sum,
+        }
+    }
+}
