@@ -1,1 +1,4 @@
-//! All integration tests.
+//! All integration tests, in one binary.
+
+mod golden;
+mod golden_tokens;

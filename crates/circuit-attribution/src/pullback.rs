@@ -211,12 +211,12 @@ impl<'a> PullBack<'a> {
         let effects = Tensor::zeros([group.len() as i64, order.visible_from(top) as i64], like);
         let mut joined = places.iter().take_while(|p| p.0 == self.attention.len()).count();
         let mut g = self.target_gradients(reads, &group[..joined], n_pos, d, like)?; // [pos, row, d_model]
-        for l in (0..top).rev() {
+        for l in (0..self.attention.len().min(top + 1)).rev() {
             let layer = Layer::from(l);
             if joined > 0 {
                 self.contract(&g, layer, &effects);
             }
-            // Rows of features that sit at layer l + 1 joined above; those of layer l join now, below its own writes.
+            // Features of layer l join now: they do not see what their own layer writes.
             let here = places[joined..].iter().take_while(|p| p.0 == l).count();
             let features = group[joined..joined + here].iter().map(|&i| &reads[i]);
             g = self.descend(layer, g, features, &places[joined..joined + here]);

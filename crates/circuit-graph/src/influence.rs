@@ -168,7 +168,7 @@ pub(crate) fn hidden_entry(rows: &Rows, layout: &NodeLayout, levels: &[Level]) -
 pub(crate) fn sum_abs(values: &[f32]) -> f64 {
     // Eight running sums, because one alone would wait for each addition to finish.
     let mut lanes = [0.0; 8];
-    let (chunks, rest) = values.as_chunks();
+    let (chunks, rest) = values.as_chunks::<8>();
     for chunk in chunks {
         for (lane, value) in lanes.iter_mut().zip(chunk) {
             *lane += f64::from(value.abs());

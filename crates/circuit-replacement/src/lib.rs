@@ -5,6 +5,8 @@
 //! source writes into the residual stream. [`FrozenPass`] runs the model again with all of that held, so that the effect of an
 //! edit is linear. Not here: rows, rankings, edits of features.
 
+#![allow(non_snake_case, reason = "weights carry the field's names: W_skip")]
+
 mod error;
 mod frozen;
 mod local;

@@ -1,9 +1,8 @@
 //! The local replacement model: active features, error vectors, and what each source writes.
 
 use crate::{ReplacementError, Trace};
-use circuit_index::{FeatureId, Layer, LayerSite, Pos, SourceOrder, TokenId};
+use circuit_index::{FeatureId, Layer, LayerSite, Pos, Site, SourceOrder, TokenId};
 use circuit_model::{Hooks, Model, TokenBatch};
-use circuit_index::Site;
 use circuit_transcoder::TranscoderSet;
 use tch::{Kind, Tensor};
 
@@ -185,7 +184,7 @@ impl<'a> LocalReplacement<'a> {
         let n_layers = self.model.spec().n_layers();
         let all = candidates.iter().flat_map(|&s| (0..n_layers).map(move |l| Site::Block(Layer::from(l), s)));
         let mut hooks = Hooks::new().record(all);
-        self.model.forward(&TokenBatch::new(&self.tokens, self.model)?, &mut hooks)?;
+        let _logits = self.model.forward(&TokenBatch::new(&self.tokens, self.model)?, &mut hooks)?;
         let values = hooks.finish()?;
         circuit_torch::guard(|| {
             let mut best = (self.transcoders.info().reads, f64::INFINITY);

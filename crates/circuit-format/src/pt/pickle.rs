@@ -12,7 +12,9 @@ use std::collections::HashMap;
 
 /// Far more than a graph with every token as target needs.
 pub(super) const MAX_PICKLE_BYTES: u64 = 64 << 20;
-const MAX_STEPS: usize = 8_000_000;
+const MAX_STEPS: usize = 4_000_000;
+/// Real keys are numbers. Each use of a storage copies its key, so a long one would multiply.
+const MAX_KEY_BYTES: usize = 64;
 
 /// The place of an object.
 pub(super) type Handle = usize;
@@ -20,15 +22,16 @@ pub(super) type Handle = usize;
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     None,
-    Bool(bool),
+    /// True or false; no graph depends on which.
+    Bool,
     Int(i64),
     Text(String),
     Tuple(Vec<Handle>),
     List(Vec<Handle>),
     Dict(Vec<(Handle, Handle)>),
     Global(Global),
-    Storage(Storage),
-    Tensor(Tensor),
+    Storage(Box<Storage>),
+    Tensor(Box<Tensor>),
     /// An instance of [`CONFIG_CLASS`]; its fields, once they are set.
     Config(Option<Handle>),
     /// An instance of [`TARGET_CLASS`]: label and id.
@@ -115,8 +118,7 @@ impl Machine<'_> {
                 }
             }
             b'N' => self.push(Object::None),
-            0x88 => self.push(Object::Bool(true)),
-            0x89 => self.push(Object::Bool(false)),
+            0x88 | 0x89 => self.push(Object::Bool),
             b'K' => {
                 let [value] = self.bytes()?;
                 self.push(Object::Int(value.into()));
@@ -325,12 +327,12 @@ impl Machine<'_> {
                 Object::Text(key),
                 Object::Text(_),
                 &Object::Int(len),
-            ] if word == "storage" => u64::try_from(len).ok().map(|len| Storage { dtype, key: key.clone(), len }),
+            ] if word == "storage" && key.len() <= MAX_KEY_BYTES => u64::try_from(len).ok().map(|len| Storage { dtype, key: key.clone(), len }),
             _ => None,
         };
         let storage =
             storage.ok_or_else(|| Problem::new("persistent id", "a storage of numbers", kinds(&objects)))?;
-        self.push(Object::Storage(storage));
+        self.push(Object::Storage(Box::new(storage)));
         Ok(())
     }
 
@@ -341,7 +343,7 @@ impl Machine<'_> {
             (Object::Global(Global::OrderedDict), []) => self.push(Object::Dict(Vec::new())),
             (Object::Global(Global::RebuildTensor), _) => {
                 let tensor = self.tensor(&arguments)?;
-                self.push(Object::Tensor(tensor));
+                self.push(Object::Tensor(Box::new(tensor)));
             }
             (other, _) => {
                 let expected = "a call of _rebuild_tensor_v2 or OrderedDict()";
@@ -367,14 +369,14 @@ impl Machine<'_> {
                 Object::Int(offset),
                 Object::Tuple(shape),
                 Object::Tuple(strides),
-                Object::Bool(_),
+                Object::Bool,
                 Object::Dict(_),
                 rest @ ..,
             ] if matches!(rest, [] | [Object::None]) && shape.len() == strides.len() && shape.len() <= 4 => {
                 let parts = (u64::try_from(*offset), numbers(shape), numbers(strides));
                 match parts {
                     (Ok(offset), Some(shape), Some(strides)) => {
-                        Some(Tensor { storage: storage.clone(), offset, shape, strides })
+                        Some(Tensor { storage: Storage::clone(storage), offset, shape, strides })
                     }
                     _ => None,
                 }
@@ -415,7 +417,7 @@ impl Object {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::None => "nothing",
-            Self::Bool(_) => "a truth value",
+            Self::Bool => "a truth value",
             Self::Int(_) => "an integer",
             Self::Text(_) => "a text",
             Self::Tuple(_) => "a tuple",
