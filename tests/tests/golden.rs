@@ -233,10 +233,13 @@ fn targets_can_be_ids_strings_and_directions() {
     let given = |way: &str| expected.at(&format!("/custom_targets/{way}/given")).as_array().unwrap().clone();
     let ids = given("token_ids").iter().map(|id| TokenId(id.as_u64().unwrap() as u32)).collect();
     let strings = given("strings");
-    let strings = strings.iter().map(|text| tokenizer.single_token(text.as_str().unwrap()).unwrap()).collect();
+    let strings =
+        strings.iter().map(|text| tokenizer.single_token(text.as_str().unwrap()).unwrap()).collect();
     let columns = |list: &serde_json::Value| {
         let rows = list.as_array().unwrap().iter().map(|id| model.W_U().get(id.as_i64().unwrap()));
-        rows.fold(Tensor::zeros([model.spec().d_model as i64], (Kind::Float, Device::Cpu)), |sum, row| sum + row)
+        rows.fold(Tensor::zeros([model.spec().d_model as i64], (Kind::Float, Device::Cpu)), |sum, row| {
+            sum + row
+        })
     };
     let directions = given("custom").into_iter().map(|d| Direction {
         label: d["label"].as_str().unwrap().into(),

@@ -1,1 +1,70 @@
-fn main() {}
+//! `cargo xtask`: set-up, demo, tests and checks of this workspace, with nothing to install but Rust itself.
+//!
+//! Depends on no other crate of the workspace, so that it builds before LibTorch is there. Start at [`bootstrap`] for
+//! the set-up, [`check`] for what `cargo xtask test` runs, [`tidy`] for the rules of this repository.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool for developers: it talks")]
+
+mod bootstrap;
+mod check;
+mod demo;
+mod shell;
+mod tidy;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Set-up, demo, tests and checks of this workspace.
+
+cargo xtask bootstrap [--cuda] [--check]
+    Makes LibTorch (PyTorch 2.11) available to cargo, after which plain `cargo build`, `test` and `run` work. Takes the
+    one that LIBTORCH names, else the one of the active Python, else installs the smallest set of wheels into
+    .libtorch/. Finds and repairs damage; does nothing where all is right.
+    --cuda     with everything that a GPU needs (2.7 GB to download instead of 0.5)
+    --check    also compares the contents of all installed files with their checksums
+
+cargo xtask demo [--no-server] [-- ARGUMENTS]
+    Bootstrap, build, and trace the demo prompt through the demo model; ARGUMENTS go to `circuit-tracer attribute`.
+
+cargo xtask test
+    Bootstrap, then format, lints, tidy and all tests, with a summary.
+
+cargo xtask tidy
+    The rules of this repository: arrows between crates, first lines, what stays in which crate.
+
+cargo xtask bench [ARGUMENTS]
+    Bootstrap, then the benches; ARGUMENTS go to criterion.
+
+cargo xtask help
+    This text.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[&str]) -> Result<ExitCode> {
+    match args {
+        [] | ["help" | "-h" | "--help"] => println!("{HELP}"),
+        ["bootstrap", options @ ..] => bootstrap::run(bootstrap::Options::parse(options)?)?,
+        ["demo", rest @ ..] => demo::run(rest)?,
+        ["test"] => return check::run(),
+        ["tidy"] => return tidy::run(),
+        ["bench", rest @ ..] => {
+            bootstrap::run(bootstrap::Options::default())?;
+            shell::run(shell::cargo().args(["bench", "--package", "circuit-benches", "--"]).args(rest))?;
+        }
+        [other, ..] => bail!("`{}` is not understood; see `cargo xtask help`", join(other, &args[1..])),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn join(first: &str, rest: &[&str]) -> String {
+    std::iter::once(first).chain(rest.iter().copied()).collect::<Vec<_>>().join(" ")
+}

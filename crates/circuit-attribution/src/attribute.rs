@@ -1,8 +1,8 @@
 //! From a prompt taken apart to the rows of its graph: target rows, then feature rows in rounds by influence.
 
+use crate::AttributionError;
 use crate::pullback::{PullBack, Read};
 use crate::targets::ResolvedTarget;
-use crate::AttributionError;
 use circuit_graph::{Ranking, Rows};
 use circuit_index::ActiveIndex;
 use circuit_replacement::LocalReplacement;
@@ -57,7 +57,8 @@ pub fn attribute(
     let round = if wanted == active.len() { wanted } else { round };
 
     let pull_back = PullBack::new(replacement)?;
-    let mut ranking = Ranking::new(replacement.model().spec().n_layers(), replacement.n_pos(), active.to_vec());
+    let mut ranking =
+        Ranking::new(replacement.model().spec().n_layers(), replacement.n_pos(), active.to_vec());
     let mut state = Progress { done: 0, total: targets.len() + wanted };
     let mut advance = |n| {
         state.done += n;
@@ -88,5 +89,6 @@ fn unselected_share(replacement: &LocalReplacement<'_>, selected: &[ActiveIndex]
     let left = features.filter(|(i, _)| taken.next_if(|s| s.get() == *i).is_none());
     let left: f64 = left.map(|(i, f)| influence[replacement.order().feature(f.layer, f.pos, i)]).sum();
     let all: f64 = influence.iter().sum();
-    if all > 0.0 { left / all } else { 0.0 }
+    // An empty sum is -0.0.
+    if all > 0.0 { (left / all).max(0.0) } else { 0.0 }
 }

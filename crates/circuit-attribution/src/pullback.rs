@@ -129,7 +129,8 @@ impl<'a> PullBack<'a> {
         let info = replacement.transcoders().info();
         circuit_torch::guard(|| {
             let pairs = replacement.model().blocks().iter().zip(&replacement.trace().layers);
-            let attention = tch::no_grad(|| pairs.map(|(block, frozen)| Attention::new(block, frozen)).collect());
+            let attention =
+                tch::no_grad(|| pairs.map(|(block, frozen)| Attention::new(block, frozen)).collect());
             Ok(Self { replacement, attention, reads_at: info.reads, writes_at: info.writes })
         })
     }
@@ -150,7 +151,11 @@ impl<'a> PullBack<'a> {
     ///
     /// # Errors
     /// If LibTorch fails, for example for want of memory.
-    pub fn rows(&self, reads: &[Read], mut done: impl FnMut(usize)) -> Result<Vec<Vec<f32>>, AttributionError> {
+    pub fn rows(
+        &self,
+        reads: &[Read],
+        mut done: impl FnMut(usize),
+    ) -> Result<Vec<Vec<f32>>, AttributionError> {
         let mut rows = vec![Vec::new(); reads.len()];
         for together in self.cut(reads) {
             let block = self.together(reads, &together)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
@@ -246,7 +251,8 @@ impl<'a> PullBack<'a> {
         if !directions.is_empty() {
             let last = n_pos - 1;
             let scale = self.replacement.trace().final_scale.get(last);
-            let pulled = self.replacement.model().final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
+            let pulled =
+                self.replacement.model().final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
             g.get(last).f_copy_(&pulled)?;
         }
         Ok(g)

@@ -54,7 +54,10 @@ impl TargetChoice {
     ///
     /// # Errors
     /// If a token, share or weight is impossible, or none is left.
-    pub fn resolve(&self, replacement: &LocalReplacement<'_>) -> Result<Vec<ResolvedTarget>, AttributionError> {
+    pub fn resolve(
+        &self,
+        replacement: &LocalReplacement<'_>,
+    ) -> Result<Vec<ResolvedTarget>, AttributionError> {
         let targets = circuit_torch::guard(|| tch::no_grad(|| self.find(replacement)))?;
         if targets.is_empty() {
             return Err(AttributionError::NoTarget);
@@ -71,13 +74,17 @@ impl TargetChoice {
         match self {
             Self::Automatic { max_n_logits, desired_logit_prob } => {
                 if *max_n_logits > spec.d_vocab {
-                    return Err(AttributionError::TooManyTargets { asked: *max_n_logits, d_vocab: spec.d_vocab });
+                    return Err(AttributionError::TooManyTargets {
+                        asked: *max_n_logits,
+                        d_vocab: spec.d_vocab,
+                    });
                 }
                 if !(0.0..=1.0).contains(desired_logit_prob) {
                     return Err(AttributionError::Probability { found: *desired_logit_prob });
                 }
                 let (top, ids) = probabilities.topk(*max_n_logits as i64, -1, true, true);
-                let (top, ids) = (Vec::<f64>::try_from(top.to_kind(Kind::Double))?, Vec::<i64>::try_from(ids)?);
+                let (top, ids) =
+                    (Vec::<f64>::try_from(top.to_kind(Kind::Double))?, Vec::<i64>::try_from(ids)?);
                 let mut reached = 0.0;
                 let enough = top.iter().position(|p| {
                     reached += p;

@@ -1,1 +1,64 @@
-fn main() {}
+//! `circuit-tracer`: attribution graphs from the command line.
+//!
+//! The only place that prints, reads arguments and chooses defaults. Results go to files and standard output, progress and
+//! logs to standard error. Every failure is one line `error: …`, sometimes a `hint: …`, and an exit code (`failure.rs`).
+
+#![allow(clippy::print_stderr, reason = "this is the program that talks to the user")]
+
+mod args;
+mod attribute;
+mod describe;
+mod doctor;
+mod failure;
+mod files;
+mod plan;
+mod scores;
+mod summary;
+mod targets_file;
+
+use args::{Args, Command};
+use clap::Parser;
+use failure::{Code, Failure};
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // A file size limit must arrive as an error of the write, not as the end of the process.
+    let reached = Arc::new(AtomicBool::new(false));
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, reached);
+    // Libraries below turn their panics into errors with a message of their own; Rust's report would only repeat it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::panic::catch_unwind(|| run(args));
+    let result = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        Err(Failure::new(Code::Other, format!("internal error: {}", text.unwrap_or_default())))
+    });
+    match result {
+        Ok(output) => {
+            // A reader that has gone away (`| head`) is no failure.
+            let _ = std::io::stdout().write_all(output.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            if let Some(hint) = failure.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<String, Failure> {
+    match args.command {
+        Command::Attribute(args) => attribute::run(*args),
+        Command::GraphFiles(args) => files::run(args),
+        Command::Scores(args) => scores::run(args),
+        Command::Describe(args) => describe::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}

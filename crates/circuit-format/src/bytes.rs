@@ -68,14 +68,22 @@ pub(crate) fn read_floats(from: &mut impl Read, dtype: Dtype, n: usize, to: &mut
         Dtype::F32 => to.extend(block.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
         Dtype::Bf16 => to.extend(block.chunks_exact(2).map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]))),
         Dtype::F16 => to.extend(block.chunks_exact(2).map(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]])))),
-        #[expect(clippy::cast_possible_truncation, reason = "graphs are single precision; infinity is refused later")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "graphs are single precision; infinity is refused later"
+        )]
         Dtype::F64 => to.extend(block.chunks_exact(8).map(|b| f64::from_le_bytes(eight(b)) as f32)),
         Dtype::I64 | Dtype::I32 => unreachable!("callers check the type"),
     })
 }
 
 /// Reads `n` integers and appends them.
-pub(crate) fn read_integers(from: &mut impl Read, dtype: Dtype, n: usize, to: &mut Vec<i64>) -> io::Result<()> {
+pub(crate) fn read_integers(
+    from: &mut impl Read,
+    dtype: Dtype,
+    n: usize,
+    to: &mut Vec<i64>,
+) -> io::Result<()> {
     read_blocks(from, dtype, n, |block| match dtype {
         Dtype::I64 => to.extend(block.chunks_exact(8).map(|b| i64::from_le_bytes(eight(b)))),
         Dtype::I32 => {
@@ -130,9 +138,14 @@ mod tests {
 
     #[test]
     fn halves_are_exact() {
-        for (half, value) in
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0, 0.0)]
-        {
+        for (half, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x7bff, 65504.0),
+            (0, 0.0),
+        ] {
             assert_eq!(half_to_f32(half), value, "{half:#x}");
         }
         assert!(half_to_f32(0x7e00).is_nan() && half_to_f32(0xfc00) == f32::NEG_INFINITY);

@@ -147,7 +147,8 @@ fn read_graph(header: &Header, input: &mut BufReader<File>) -> Result<Graph, Pro
     let n_targets = labels.len();
     let weights = floats(header, input, "target_probabilities", &[n_targets])?;
     let targets = labels.into_iter().zip(token_ids).zip(weights);
-    let targets = targets.map(|((label, id), weight)| Target { label, token_id: TokenId(id), weight }).collect();
+    let targets =
+        targets.map(|((label, id), weight)| Target { label, token_id: TokenId(id), weight }).collect();
 
     let n_pos = token_strings.len();
     let tokens = integers(header, input, "input_tokens", &[n_pos])?.into_iter().map(TokenId).collect();
@@ -161,7 +162,8 @@ fn read_graph(header: &Header, input: &mut BufReader<File>) -> Result<Graph, Pro
     let selected: Vec<_> = selected.into_iter().map(ActiveIndex).collect();
 
     let n_layers = model.n_layers as usize;
-    let n_columns = n_layers.checked_add(1).and_then(|n| n.checked_mul(n_pos)).and_then(|n| n.checked_add(n_selected));
+    let n_columns =
+        n_layers.checked_add(1).and_then(|n| n.checked_mul(n_pos)).and_then(|n| n.checked_add(n_selected));
     let n_columns = n_columns.filter(|&n| n > 0).ok_or_else(|| {
         Problem::new("metadata `model`", "layers that fit the rows", format_args!("{n_layers} layers"))
     })?;
@@ -203,7 +205,12 @@ fn json<T: for<'de> Deserialize<'de>>(header: &Header, key: &str) -> Result<T, P
         .map_err(|e| Problem::new(format_args!("metadata `{key}`"), "JSON of the right form", e))
 }
 
-fn floats(header: &Header, input: &mut BufReader<File>, name: &str, shape: &[usize]) -> Result<Vec<f32>, Problem> {
+fn floats(
+    header: &Header,
+    input: &mut BufReader<File>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, Problem> {
     let (dtype, n) = header.seek(input, name, "F32", shape)?;
     let mut values = reserve(name, n)?;
     read_floats(input, dtype, n, &mut values).map_err(|e| Problem::new(tensor(name), "its bytes", e))?;
@@ -211,7 +218,12 @@ fn floats(header: &Header, input: &mut BufReader<File>, name: &str, shape: &[usi
 }
 
 /// Integers of the graph are all indices, so 32 bits without a sign.
-fn integers(header: &Header, input: &mut BufReader<File>, name: &str, shape: &[usize]) -> Result<Vec<u32>, Problem> {
+fn integers(
+    header: &Header,
+    input: &mut BufReader<File>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<u32>, Problem> {
     let (dtype, n) = header.seek(input, name, "I64", shape)?;
     let mut values = reserve(name, n)?;
     read_integers(input, dtype, n, &mut values).map_err(|e| Problem::new(tensor(name), "its bytes", e))?;

@@ -76,7 +76,9 @@ mod tests {
         for good in ["a", "gemma-2-2b", "A_b.c-9", "x..y"] {
             assert_eq!(Slug::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", ".hidden", "a/b", "a b", "ü", "a\0", "..\\x", "graph-metadata", "Graph-Metadata"] {
+        for bad in
+            ["", ".", "..", ".hidden", "a/b", "a b", "ü", "a\0", "..\\x", "graph-metadata", "Graph-Metadata"]
+        {
             let error = Slug::new(bad).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }

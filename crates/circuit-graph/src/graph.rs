@@ -147,7 +147,10 @@ impl Graph {
         let layout = self.layout();
         let fail = |what: &'static str, detail: String| Err(GraphError::Inconsistent { what, detail });
         if self.tokens.is_empty() || self.token_strings.len() != self.tokens.len() {
-            return fail("tokens", format!("{} ids, {} strings", self.tokens.len(), self.token_strings.len()));
+            return fail(
+                "tokens",
+                format!("{} ids, {} strings", self.tokens.len(), self.token_strings.len()),
+            );
         }
         if self.activations.len() != self.active.len() {
             let (a, b) = (self.activations.len(), self.active.len());
@@ -184,7 +187,10 @@ impl Graph {
         let levels = influence::levels(&layout, self.selected_features());
         if let Some((row, column)) = influence::hidden_entry(&self.rows, &layout, &levels) {
             let reader = self.active[self.selected[row].get()];
-            return fail("rows", format!("entry ({row}, {column}): {reader} sees what is not written below it"));
+            return fail(
+                "rows",
+                format!("entry ({row}, {column}): {reader} sees what is not written below it"),
+            );
         }
         if !self.activations.iter().all(|a| a.is_finite()) {
             return fail("activation_values", "not all finite".into());

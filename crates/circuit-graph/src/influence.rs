@@ -82,7 +82,11 @@ impl<'a> Flow<'a> {
         weights: Vec<f64>,
     ) -> Self {
         let levels = levels(&layout, features);
-        debug_assert_eq!(hidden_entry(rows, &layout, &levels), None, "(row, column) sees what is not below it");
+        debug_assert_eq!(
+            hidden_entry(rows, &layout, &levels),
+            None,
+            "(row, column) sees what is not below it"
+        );
         Self { rows, layout, levels, weights }
     }
 
@@ -90,18 +94,21 @@ impl<'a> Flow<'a> {
     /// sums are those of the matrix whose removed rows and columns are zero.
     pub(crate) fn inverse_sums(&self, kept: Option<&[bool]>) -> Vec<f64> {
         // 0 or 1 as numbers: a product is quicker than a branch in the innermost loop.
-        let factors: Option<Vec<f32>> = kept.map(|kept| kept.iter().map(|&k| f32::from(u8::from(k))).collect());
+        let factors: Option<Vec<f32>> =
+            kept.map(|kept| kept.iter().map(|&k| f32::from(u8::from(k))).collect());
         let mut inverses = vec![0.0; self.layout.n_rows()];
         for level in &self.levels {
             let rows = inverses[level.rows.clone()].par_iter_mut().zip(level.rows.clone());
-            rows.filter(|(_, row)| kept.is_none_or(|kept| kept[self.node(*row)])).for_each(|(inverse, row)| {
-                let values = self.rows.row(row);
-                let sum = |columns: &Range<usize>| match &factors {
-                    Some(factors) => sum_abs_masked(&values[columns.clone()], &factors[columns.clone()]),
-                    None => sum_abs(&values[columns.clone()]),
-                };
-                *inverse = 1.0 / level.columns.iter().map(sum).sum::<f64>().max(SUM_FLOOR);
-            });
+            rows.filter(|(_, row)| kept.is_none_or(|kept| kept[self.node(*row)])).for_each(
+                |(inverse, row)| {
+                    let values = self.rows.row(row);
+                    let sum = |columns: &Range<usize>| match &factors {
+                        Some(factors) => sum_abs_masked(&values[columns.clone()], &factors[columns.clone()]),
+                        None => sum_abs(&values[columns.clone()]),
+                    };
+                    *inverse = 1.0 / level.columns.iter().map(sum).sum::<f64>().max(SUM_FLOOR);
+                },
+            );
         }
         inverses
     }

@@ -220,7 +220,8 @@ impl<'a> EdgeScores<'a> {
         let inverse_sums = flow.inverse_sums(Some(kept));
         let influence = flow.influence(&inverse_sums);
         let total_weight: f64 = flow.weights.iter().sum();
-        let columns: Vec<u32> = (0_u32..).zip(&kept[..flow.layout.n_sources()]).filter(|c| *c.1).map(|c| c.0).collect();
+        let columns: Vec<u32> =
+            (0_u32..).zip(&kept[..flow.layout.n_sources()]).filter(|c| *c.1).map(|c| c.0).collect();
         let place = |column: usize| columns.partition_point(|&kept| (kept as usize) < column);
         let mut rows = Vec::new();
         for level in flow.levels.iter().rev() {

@@ -80,7 +80,8 @@ impl Ranking {
     pub fn influence(&self) -> Vec<f64> {
         let reach = &self.reach;
         let mut influence = vec![0.0; reach.order.n_sources()];
-        let factors: Vec<_> = self.targets.iter().map(|(weight, row)| (row, weight * row.inverse_sum)).collect();
+        let factors: Vec<_> =
+            self.targets.iter().map(|(weight, row)| (row, weight * row.inverse_sum)).collect();
         reach.flow_down(&factors, reach.n_layers, &mut influence);
         for layer in (0..reach.n_layers).rev() {
             let factors: Vec<_> = self
@@ -117,11 +118,14 @@ impl Ranking {
     pub fn into_rows(self) -> (Vec<ActiveIndex>, Rows) {
         let selected: Vec<ActiveIndex> = self.features.keys().copied().collect();
         let Reach { n_layers, n_pos, .. } = self.reach;
-        let layout = NodeLayout { n_features: selected.len(), n_layers, n_pos, n_targets: self.targets.len() };
+        let layout =
+            NodeLayout { n_features: selected.len(), n_layers, n_pos, n_targets: self.targets.len() };
         // Where each column's source is: its layer, position, and place among the sources of its layer.
         let columns: Vec<(usize, usize, usize)> = selected
             .iter()
-            .map(|&feature| (self.active[feature.get()].layer, self.active[feature.get()].pos, self.place(feature)))
+            .map(|&feature| {
+                (self.active[feature.get()].layer, self.active[feature.get()].pos, self.place(feature))
+            })
             .chain(layout.errors().filter_map(|column| match layout.node(column.into()) {
                 Some(Node::Error(layer, pos)) => Some((layer, pos, self.reach.order.error(layer, pos))),
                 _ => None,
@@ -132,7 +136,8 @@ impl Ranking {
             .collect();
 
         let mut values = vec![0.0; layout.n_rows() * layout.n_sources()];
-        let rows: Vec<Row> = self.features.into_values().chain(self.targets.into_iter().map(|t| t.1)).collect();
+        let rows: Vec<Row> =
+            self.features.into_values().chain(self.targets.into_iter().map(|t| t.1)).collect();
         let reach = &self.reach;
         values.par_chunks_exact_mut(layout.n_sources()).zip(rows).for_each(|(to, row)| {
             for (value, &(layer, pos, place)) in to.iter_mut().zip(&columns) {

@@ -55,7 +55,10 @@ fn score(flow: &Flow<'_>) -> Scores {
 }
 
 /// The graph without the removed features, their outgoing weights added to the error of their layer and position.
-fn merge_removed(graph: &Graph, keep: impl Fn(NodeIndex) -> bool) -> (Cow<'_, Rows>, NodeLayout, Vec<FeatureId>) {
+fn merge_removed(
+    graph: &Graph,
+    keep: impl Fn(NodeIndex) -> bool,
+) -> (Cow<'_, Rows>, NodeLayout, Vec<FeatureId>) {
     let full = graph.layout();
     let mut kept = Vec::new();
     let mut features = Vec::new();

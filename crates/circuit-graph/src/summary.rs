@@ -26,7 +26,8 @@ pub struct Path {
 #[must_use]
 pub fn strongest_features(graph: &Graph, pruned: &Pruned, count: usize) -> Vec<NodeIndex> {
     let influence = |node: &NodeIndex| pruned.influence()[node.get()];
-    let mut features: Vec<_> = pruned.nodes().take_while(|node| graph.layout().features().contains(&node.get())).collect();
+    let mut features: Vec<_> =
+        pruned.nodes().take_while(|node| graph.layout().features().contains(&node.get())).collect();
     features.sort_by(|a, b| influence(b).total_cmp(&influence(a)));
     features.truncate(count);
     features
@@ -60,7 +61,8 @@ pub fn strongest_paths(graph: &Graph, pruned: &Pruned, target: usize, count: usi
 
     let start = layout.index(Node::Target(target));
     let mut steps: Vec<(NodeIndex, usize)> = Vec::new(); // a node and the step towards the target
-    let mut open = BinaryHeap::from([Open { bound: 1.0, strength: 1.0, raises: true, node: start, towards: 0 }]);
+    let mut open =
+        BinaryHeap::from([Open { bound: 1.0, strength: 1.0, raises: true, node: start, towards: 0 }]);
     let mut paths = Vec::new();
     while paths.len() < count
         && let Some(here) = open.pop()

@@ -161,7 +161,10 @@ impl SourceOrder {
         assert!(active.is_sorted_by(|a, b| a < b), "active features must be strictly ascending");
         let mut sizes = vec![1; n_layers * n_pos]; // the error of each group
         for f in active {
-            assert!(f.layer.get() < n_layers && f.pos.get() < n_pos, "{f} outside {n_layers} layers x {n_pos}");
+            assert!(
+                f.layer.get() < n_layers && f.pos.get() < n_pos,
+                "{f} outside {n_layers} layers x {n_pos}"
+            );
             sizes[f.layer.get() * n_pos + f.pos.get()] += 1;
         }
         let mut next = n_pos; // tokens come first
@@ -253,7 +256,10 @@ mod tests {
         assert_eq!(order.error(Layer(0), Pos(1)), 5);
         for (nth, f) in active.iter().enumerate() {
             let place = order.feature(f.layer, f.pos, nth);
-            assert_eq!(place - order.group(f.layer, f.pos).start, nth - order.group_features(f.layer, f.pos).start);
+            assert_eq!(
+                place - order.group(f.layer, f.pos).start,
+                nth - order.group_features(f.layer, f.pos).start
+            );
         }
     }
 }

@@ -150,7 +150,12 @@ impl HfConfig {
         self.wrong(key, self.values.get(key).unwrap_or(&Value::Null), expected)
     }
 
-    fn optional<T>(&self, key: &str, form: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, SpecError> {
+    fn optional<T>(
+        &self,
+        key: &str,
+        form: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, SpecError> {
         self.get(key).map(|v| read(v).ok_or_else(|| self.wrong(key, v, form))).transpose()
     }
 
@@ -161,7 +166,8 @@ impl HfConfig {
 
     /// A count (1 to 2³¹), if the key is there.
     pub(crate) fn opt_count(&self, key: &str) -> Result<Option<usize>, SpecError> {
-        let read = |v: &Value| v.as_u64().filter(|n| (1..=1 << 31).contains(n)).and_then(|n| n.try_into().ok());
+        let read =
+            |v: &Value| v.as_u64().filter(|n| (1..=1 << 31).contains(n)).and_then(|n| n.try_into().ok());
         self.optional(key, "a positive whole number", read)
     }
 
@@ -215,7 +221,10 @@ impl HfConfig {
 
     /// The architecture: the first of `architectures`, or the family's usual one.
     pub(crate) fn architecture(&self, usual: &str) -> Result<String, SpecError> {
-        Ok(self.opt_texts("architectures")?.and_then(|a| a.into_iter().next()).unwrap_or_else(|| usual.into()))
+        Ok(self
+            .opt_texts("architectures")?
+            .and_then(|a| a.into_iter().next())
+            .unwrap_or_else(|| usual.into()))
     }
 
     /// Refuses keys that nobody asked for, unless they are null, false, empty, or without effect.
@@ -227,10 +236,9 @@ impl HfConfig {
             Value::Object(o) => o.is_empty(),
             _ => false,
         };
-        let unknown = self
-            .values
-            .iter()
-            .find(|(key, value)| !used.contains(*key) && !idle(value) && !WITHOUT_EFFECT.contains(&key.as_str()));
+        let unknown = self.values.iter().find(|(key, value)| {
+            !used.contains(*key) && !idle(value) && !WITHOUT_EFFECT.contains(&key.as_str())
+        });
         match unknown {
             None => Ok(()),
             Some((key, value)) => Err(SpecError::Unsupported {

@@ -103,7 +103,12 @@ fn attention(
     let &[batch, pos, _] = x.size().as_slice() else { unreachable!("the stream is [batch, pos, d_model]") };
     let (heads, kv_heads, d_head) = (spec.n_heads as i64, spec.n_kv_heads as i64, spec.d_head as i64);
 
-    let x = block.attn_norm.forward(x, at(LayerSite::AttnNormScale), Some(at(LayerSite::AttnNormalized)), visitor)?;
+    let x = block.attn_norm.forward(
+        x,
+        at(LayerSite::AttnNormScale),
+        Some(at(LayerSite::AttnNormalized)),
+        visitor,
+    )?;
     let x = visitor.visit(at(LayerSite::AttnIn), x)?;
     let q = visitor.visit(at(LayerSite::Q), attn.q.forward(&x).view([batch, pos, heads, d_head]))?;
     let k = visitor.visit(at(LayerSite::K), attn.k.forward(&x).view([batch, pos, kv_heads, d_head]))?;
@@ -132,7 +137,8 @@ fn attention(
     let grouped = pattern.view([batch, kv_heads, heads / kv_heads, pos, pos]);
     let z = grouped.matmul(&v.transpose(1, 2).unsqueeze(2)).view([batch, heads, pos, d_head]).transpose(1, 2);
     let z = visitor.visit(at(LayerSite::Z), z.contiguous())?; // [batch, pos, head, d_head]
-    let out = visitor.visit(at(LayerSite::AttnRawOut), attn.out.forward(&z.view([batch, pos, heads * d_head])))?;
+    let out =
+        visitor.visit(at(LayerSite::AttnRawOut), attn.out.forward(&z.view([batch, pos, heads * d_head])))?;
     let out = match &block.attn_post_norm {
         Some(norm) => norm.forward(&out, at(LayerSite::AttnPostScale), None, visitor)?,
         None => out,
@@ -155,7 +161,12 @@ fn mlp(
     at: &impl Fn(LayerSite) -> Site,
     visitor: &mut dyn Visitor,
 ) -> Result<Tensor, ModelError> {
-    let x = block.mlp_norm.forward(mid, at(LayerSite::MlpNormScale), Some(at(LayerSite::MlpNormalized)), visitor)?;
+    let x = block.mlp_norm.forward(
+        mid,
+        at(LayerSite::MlpNormScale),
+        Some(at(LayerSite::MlpNormalized)),
+        visitor,
+    )?;
     let x = visitor.visit(at(LayerSite::MlpIn), x)?;
     let Mlp { gate, input, out } = &block.mlp;
     let post = match gate {

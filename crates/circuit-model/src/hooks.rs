@@ -124,8 +124,14 @@ impl Visitor for Hooks<'_> {
     }
 
     fn needs(&self) -> Vec<Site> {
-        let sites: BTreeSet<_> =
-            self.hold.keys().chain(self.add.keys()).chain(self.edit.keys()).chain(&self.record).copied().collect();
+        let sites: BTreeSet<_> = self
+            .hold
+            .keys()
+            .chain(self.add.keys())
+            .chain(self.edit.keys())
+            .chain(&self.record)
+            .copied()
+            .collect();
         sites.into_iter().collect()
     }
 }

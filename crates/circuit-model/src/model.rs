@@ -3,12 +3,12 @@
 //! Opening checks everything once (names, shapes, leftovers); after that the forward pass (`forward.rs`) trusts it. Weights
 //! stay where the file map is, unless their type or device must change.
 
+use crate::ModelError;
 use crate::config::HfConfig;
 use crate::family;
 use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource};
 use crate::norm::{Norm, Projection};
 use crate::spec::{LayerSpec, ModelSpec, NormKind, NormSpec};
-use crate::ModelError;
 use circuit_index::{Layer, TokenId};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -122,7 +122,8 @@ impl Model {
             false => None,
         };
         let blocks = spec.layers.iter().enumerate();
-        let blocks = blocks.map(|(l, layer)| loader.block(Layer::from(l), layer, d)).collect::<Result<_, _>>()?;
+        let blocks =
+            blocks.map(|(l, layer)| loader.block(Layer::from(l), layer, d)).collect::<Result<_, _>>()?;
         let final_norm = loader.norm(spec.final_norm, d, |bias| match bias {
             false => Part::FinalNormGain,
             true => Part::FinalNormBias,
@@ -189,15 +190,26 @@ impl Model {
                 let at = format!("blocks.{l}.{name}");
                 [bad(&p.weight), p.bias.as_ref().is_some_and(bad)].contains(&true).then_some(at)
             };
-            let attn = [("attn.W_Q", &block.attn.q), ("attn.W_K", &block.attn.k), ("attn.W_V", &block.attn.v)];
-            let rest = [("attn.W_O", &block.attn.out), ("mlp.W_in", &block.mlp.input), ("mlp.W_out", &block.mlp.out)];
+            let attn =
+                [("attn.W_Q", &block.attn.q), ("attn.W_K", &block.attn.k), ("attn.W_V", &block.attn.v)];
+            let rest = [
+                ("attn.W_O", &block.attn.out),
+                ("mlp.W_in", &block.mlp.input),
+                ("mlp.W_out", &block.mlp.out),
+            ];
             let gate = block.mlp.gate.iter().map(|g| ("mlp.W_gate", g));
             if let Some(name) = attn.into_iter().chain(rest).chain(gate).find_map(|(n, p)| projection(n, p)) {
                 return Some(name);
             }
             let norms = [("ln1", Some(&block.attn_norm)), ("ln1_post", block.attn_post_norm.as_ref())];
-            let norms = norms.into_iter().chain([("ln2", Some(&block.mlp_norm)), ("ln2_post", block.mlp_post_norm.as_ref())]);
-            let qk = block.attn.qk_norm.iter().flat_map(|[q, k]| [("attn.q_norm", Some(q)), ("attn.k_norm", Some(k))]);
+            let norms = norms
+                .into_iter()
+                .chain([("ln2", Some(&block.mlp_norm)), ("ln2_post", block.mlp_post_norm.as_ref())]);
+            let qk = block
+                .attn
+                .qk_norm
+                .iter()
+                .flat_map(|[q, k]| [("attn.q_norm", Some(q)), ("attn.k_norm", Some(k))]);
             for (name, norm) in norms.chain(qk) {
                 if norm.is_some_and(|n| bad(n.gain())) {
                     return Some(format!("blocks.{l}.{name}.w"));
@@ -307,8 +319,7 @@ impl Loader<'_> {
             out: linear(Linear::Out, d, d_mlp, mlp.bias)?,
         };
 
-        let mut norm =
-            |spec, width, place| self.norm(spec, width, |bias| part(BlockPart::Norm(place, bias)));
+        let mut norm = |spec, width, place| self.norm(spec, width, |bias| part(BlockPart::Norm(place, bias)));
         let qk_norm = match attn.qk_norm {
             Some(spec) => Some([norm(spec, d_head, NormPlace::Q)?, norm(spec, d_head, NormPlace::K)?]),
             None => None,

@@ -155,7 +155,8 @@ impl Checkpoint {
     /// Refuses a checkpoint with tensors that the description does not use.
     pub(crate) fn finish(&self, tied: bool) -> Result<(), ModelError> {
         let known = |name: &str| {
-            self.map.ignored.iter().any(|end| name.ends_with(end)) || (tied && name.ends_with(self.map.unembed))
+            self.map.ignored.iter().any(|end| name.ends_with(end))
+                || (tied && name.ends_with(self.map.unembed))
         };
         match self.store.unused().into_iter().find(|(_, name)| !known(name)) {
             None => Ok(()),
@@ -213,7 +214,12 @@ impl WeightSource for Checkpoint {
 
 impl Checkpoint {
     /// A projection's weight or bias as `[out, …]`, cut out of a fused one and turned where the checkpoint asks for it.
-    fn linear(&self, name: &str, shape: &[i64], cut: Option<([i64; 3], usize)>) -> Result<Tensor, ModelError> {
+    fn linear(
+        &self,
+        name: &str,
+        shape: &[i64],
+        cut: Option<([i64; 3], usize)>,
+    ) -> Result<Tensor, ModelError> {
         let mut stored = shape.to_vec();
         if let Some((widths, _)) = cut {
             stored[0] = widths.iter().sum();
@@ -244,7 +250,8 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         Err(e) => return Err(bad(&e.to_string())),
     };
     let value: Value = serde_json::from_slice(&text).map_err(|e| bad(&e.to_string()))?;
-    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no object `weight_map`"))?;
+    let map =
+        value.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no object `weight_map`"))?;
     let mut files = std::collections::BTreeSet::new();
     for (tensor, file) in map {
         let file = file.as_str().ok_or_else(|| bad(&format!("`{tensor}` names no file")))?;

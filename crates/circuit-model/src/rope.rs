@@ -34,7 +34,12 @@ fn frequencies(spec: &RopeSpec, d_head: usize) -> Vec<f64> {
     match spec.scaling {
         RopeScaling::None => plain.collect(),
         RopeScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => plain
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => plain
             .map(|f| {
                 let turns = original_max_position_embeddings * f / TAU;
                 let ramp = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);

@@ -49,7 +49,11 @@ impl Trace {
     ///
     /// # Errors
     /// If the run fails, or its logits are not finite.
-    pub fn record(model: &Model, transcoders: &TranscoderSet, tokens: &TokenBatch) -> Result<Self, ReplacementError> {
+    pub fn record(
+        model: &Model,
+        transcoders: &TranscoderSet,
+        tokens: &TokenBatch,
+    ) -> Result<Self, ReplacementError> {
         let info = transcoders.info();
         let frozen = model.spec().frozen_sites();
         let mut wanted = frozen.clone();
@@ -74,7 +78,8 @@ impl Trace {
         let logits = logits.select(0, 0).to_kind(wide);
         if !bool::try_from(logits.isfinite().all())? {
             let culprit = model.find_non_finite();
-            let culprit = culprit.map(|name| format!(": weight `{name}` holds NaN or infinity")).unwrap_or_default();
+            let culprit =
+                culprit.map(|name| format!(": weight `{name}` holds NaN or infinity")).unwrap_or_default();
             return Err(ReplacementError::NotFinite { what: "logits", culprit });
         }
         let info = transcoders.info();

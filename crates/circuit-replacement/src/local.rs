@@ -71,7 +71,9 @@ impl<'a> LocalReplacement<'a> {
             }
             unexplained.push(unexplained_share(&output, &error, ignored)?);
             let (positions, indices) = (to_vec(&found.positions)?, to_vec(&found.indices)?);
-            active.extend(positions.iter().zip(&indices).map(|(&p, &f)| FeatureId::new(l, p as usize, f as usize)));
+            active.extend(
+                positions.iter().zip(&indices).map(|(&p, &f)| FeatureId::new(l, p as usize, f as usize)),
+            );
             activations.push(found.values);
             errors.push(error);
             feature_writes.push(written);
@@ -191,7 +193,8 @@ impl<'a> LocalReplacement<'a> {
             for site in candidates {
                 let mut sum = 0.0;
                 for (l, transcoder) in self.transcoders.layers().iter().enumerate() {
-                    let input = values[&Site::Block(Layer::from(l), site)].select(0, 0).to_kind(self.model.kind());
+                    let input =
+                        values[&Site::Block(Layer::from(l), site)].select(0, 0).to_kind(self.model.kind());
                     let found = transcoder.encode(&input, self.ignored, l)?;
                     let written = transcoder.decoder_rows(&found.indices) * found.values.unsqueeze(-1);
                     let output = self.trace.layers[l].feature_output.to_kind(self.model.wide_kind());
@@ -227,7 +230,13 @@ fn unexplained_share(output: &Tensor, error: &Tensor, ignored: usize) -> Result<
 }
 
 /// The rows of features `[n_features, d]` and errors `[pos, d]` of a layer, position by position: features, then the error.
-fn in_source_order(order: &SourceOrder, layer: usize, n_pos: usize, features: &Tensor, errors: &Tensor) -> Tensor {
+fn in_source_order(
+    order: &SourceOrder,
+    layer: usize,
+    n_pos: usize,
+    features: &Tensor,
+    errors: &Tensor,
+) -> Tensor {
     let layer = Layer::from(layer);
     let first = order.group_features(layer, Pos(0)).start;
     let n_features = features.size()[0];
@@ -236,7 +245,8 @@ fn in_source_order(order: &SourceOrder, layer: usize, n_pos: usize, features: &T
         own.map(move |i| (i - first) as i64).chain([n_features + p as i64])
     });
     let places: Vec<i64> = places.collect();
-    Tensor::cat(&[features, errors], 0).index_select(0, &Tensor::from_slice(&places).to_device(features.device()))
+    Tensor::cat(&[features, errors], 0)
+        .index_select(0, &Tensor::from_slice(&places).to_device(features.device()))
 }
 
 /// What is written at the output site, as it arrives in the residual stream: through the norm after the MLP, where the site
@@ -252,9 +262,8 @@ fn to_stream(
 ) -> Tensor {
     let post = (&model.blocks()[layer].mlp_post_norm, &trace.layers[layer].mlp_post_scale);
     let (LayerSite::MlpRawOut, (Some(norm), Some(scale))) = (site, post) else { return written };
-    let positions = (0..n_pos).flat_map(|p| {
-        std::iter::repeat_n(p as i64, order.group(Layer::from(layer), Pos::from(p)).len())
-    });
+    let positions = (0..n_pos)
+        .flat_map(|p| std::iter::repeat_n(p as i64, order.group(Layer::from(layer), Pos::from(p)).len()));
     let positions = Tensor::from_slice(&positions.collect::<Vec<_>>()).to_device(written.device());
     norm.push(&written, &scale.index_select(0, &positions))
 }

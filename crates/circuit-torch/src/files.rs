@@ -61,9 +61,15 @@ impl TensorFile {
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
             let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
-            let shape = shape.map_err(|_| bad(format!("tensor `{name}` has an absurd shape {:?}", info.shape)))?;
-            let entry =
-                Entry { kind: kind_of(info.dtype), dtype: info.dtype, shape, start: base + start, end: base + end };
+            let shape =
+                shape.map_err(|_| bad(format!("tensor `{name}` has an absurd shape {:?}", info.shape)))?;
+            let entry = Entry {
+                kind: kind_of(info.dtype),
+                dtype: info.dtype,
+                shape,
+                start: base + start,
+                end: base + end,
+            };
             entries.insert(name, entry);
         }
         Ok(Self { path: path.into(), map: Arc::new(map), entries })
@@ -198,7 +204,11 @@ impl TensorStore {
     pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
         let Some(&home) = self.home.get(name) else {
             let path = self.folder.clone();
-            return Err(TorchError::MissingTensor { path, name: name.into(), present: sample(self.home.keys()) });
+            return Err(TorchError::MissingTensor {
+                path,
+                name: name.into(),
+                present: sample(self.home.keys()),
+            });
         };
         let tensor = self.files[home].tensor(name, expected)?;
         self.used.borrow_mut().insert(name.to_owned());

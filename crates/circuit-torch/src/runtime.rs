@@ -32,7 +32,9 @@ pub enum RuntimeError {
         status: CudaStatus,
     },
     /// A GPU beyond those that are there.
-    #[error("device `{asked}` was asked for, but this machine has {devices} CUDA device(s), counted from cuda:0")]
+    #[error(
+        "device `{asked}` was asked for, but this machine has {devices} CUDA device(s), counted from cuda:0"
+    )]
     NoSuchDevice {
         /// The device.
         asked: String,
@@ -80,7 +82,10 @@ impl fmt::Display for CudaStatus {
                  2.11 on LD_LIBRARY_PATH, or run `cargo xtask bootstrap --cuda`"
             ),
             Self::Loaded { devices: 0 } => {
-                write!(f, "{CUDA_LIBRARY} is loaded but sees no device (driver too old, or all devices hidden)")
+                write!(
+                    f,
+                    "{CUDA_LIBRARY} is loaded but sees no device (driver too old, or all devices hidden)"
+                )
             }
             Self::Loaded { devices } => write!(f, "{CUDA_LIBRARY} is loaded and sees {devices} device(s)"),
         }
@@ -292,7 +297,17 @@ mod tests {
         assert_eq!(device_index("cpu"), Ok(None));
         assert_eq!(device_index("cuda"), Ok(Some(0)));
         assert_eq!(device_index("cuda:11"), Ok(Some(11)));
-        for wrong in ["", "CPU", "cuda:", "cuda:+1", "cuda:-1", "cuda:1 ", "cuda1", "cpu:0", "cuda:99999999999999999999"] {
+        for wrong in [
+            "",
+            "CPU",
+            "cuda:",
+            "cuda:+1",
+            "cuda:-1",
+            "cuda:1 ",
+            "cuda1",
+            "cpu:0",
+            "cuda:99999999999999999999",
+        ] {
             assert_eq!(device_index(wrong), Err(RuntimeError::UnknownDevice(wrong.into())));
         }
     }
@@ -331,7 +346,10 @@ mod tests {
     #[test]
     fn memory_of_the_process_is_read() {
         let status = "Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t   30 kB\nVmRSS:\t    20 kB\n";
-        assert_eq!(parse_process_memory(status), Some(ProcessMemory { resident: 20 * 1024, peak: 30 * 1024 }));
+        assert_eq!(
+            parse_process_memory(status),
+            Some(ProcessMemory { resident: 20 * 1024, peak: 30 * 1024 })
+        );
         assert_eq!(parse_process_memory("VmHWM:\t30 kB\n"), None);
         if cfg!(target_os = "linux") {
             let before = process_memory().unwrap().peak;

@@ -119,7 +119,9 @@ fn scalar_type(kind: Kind) -> Result<c_int, TorchError> {
         Kind::Double => 7,
         Kind::Bool => 11,
         Kind::BFloat16 => 15,
-        other => return Err(refused(format!("a tensor of {other:?} over foreign memory is not provided for"))),
+        other => {
+            return Err(refused(format!("a tensor of {other:?} over foreign memory is not provided for")));
+        }
     })
 }
 

@@ -39,7 +39,9 @@ impl Config {
         let raw: Raw = serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
         match raw.model_kind.as_str() {
             "transcoder_set" => {}
-            "cross_layer_transcoder" => return Err(bad("cross-layer transcoders are not supported yet".into())),
+            "cross_layer_transcoder" => {
+                return Err(bad("cross-layer transcoders are not supported yet".into()));
+            }
             other => return Err(bad(format!("model_kind `{other}` is not known, expected transcoder_set"))),
         }
         let site = |key: &str, name: &str, allowed: &[LayerSite]| {
@@ -51,8 +53,12 @@ impl Config {
             (Some("topk"), Some(k)) if k > 0 => Some(k),
             (Some("topk"), _) => return Err(bad("activation topk needs a positive `k`".into())),
             (None | Some("relu"), None) => None,
-            (None | Some("relu"), Some(_)) => return Err(bad("`k` is given, but activation is not topk".into())),
-            (Some(other), _) => return Err(bad(format!("activation `{other}` is not known, expected relu or topk"))),
+            (None | Some("relu"), Some(_)) => {
+                return Err(bad("`k` is given, but activation is not topk".into()));
+            }
+            (Some(other), _) => {
+                return Err(bad(format!("activation `{other}` is not known, expected relu or topk")));
+            }
         };
         Ok(Self {
             reads: site("feature_input_hook", &raw.feature_input_hook, READABLE)?,

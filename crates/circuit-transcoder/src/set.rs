@@ -1,8 +1,8 @@
 //! A set of transcoders: one per layer, read from a folder and checked against the model.
 
+use crate::TranscoderError;
 use crate::config::Config;
 use crate::transcoder::{Activation, Transcoder};
-use crate::TranscoderError;
 use circuit_index::LayerSite;
 use circuit_torch::TensorFile;
 use std::path::Path;
@@ -56,8 +56,10 @@ impl TranscoderSet {
         });
         let layers = layers.collect::<Result<_, _>>()?;
         let scan = config.scan.or_else(|| config.model_name.clone());
-        let scan = scan.unwrap_or_else(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
-        let info = SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes };
+        let scan =
+            scan.unwrap_or_else(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let info =
+            SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes };
         Ok(Self { info, layers })
     }
 
@@ -78,7 +80,10 @@ impl TranscoderSet {
             files.push(shapes.collect());
         }
         let scan = config.scan.or_else(|| config.model_name.clone()).unwrap_or_default();
-        Ok((SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes }, files))
+        Ok((
+            SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes },
+            files,
+        ))
     }
 
     /// A set made in memory, for tests and training.
@@ -107,8 +112,10 @@ fn layer_file(layer: usize) -> String {
 fn check_layers(folder: &Path, expected: usize) -> Result<(), TranscoderError> {
     let listing = std::fs::read_dir(folder);
     let listing = listing.map_err(|source| circuit_torch::TorchError::Io { path: folder.into(), source })?;
-    let number = |name: &str| name.strip_prefix("layer_")?.strip_suffix(".safetensors")?.parse::<usize>().ok();
-    let mut found: Vec<_> = listing.flatten().filter_map(|e| number(&e.file_name().to_string_lossy())).collect();
+    let number =
+        |name: &str| name.strip_prefix("layer_")?.strip_suffix(".safetensors")?.parse::<usize>().ok();
+    let mut found: Vec<_> =
+        listing.flatten().filter_map(|e| number(&e.file_name().to_string_lossy())).collect();
     found.sort_unstable();
     let detail = match (0..expected).find(|l| !found.contains(l)) {
         Some(missing) => format!("{} is missing", layer_file(missing)),

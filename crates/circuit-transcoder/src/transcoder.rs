@@ -84,7 +84,12 @@ impl Transcoder {
     ///
     /// # Errors
     /// If a pre-activation is not finite, or LibTorch fails.
-    pub fn encode(&self, x: &Tensor, ignored: usize, layer: usize) -> Result<ActiveFeatures, TranscoderError> {
+    pub fn encode(
+        &self,
+        x: &Tensor,
+        ignored: usize,
+        layer: usize,
+    ) -> Result<ActiveFeatures, TranscoderError> {
         circuit_torch::guard(|| {
             let n_pos = x.size()[0];
             let W_enc = self.W_enc.to_device(x.device()).to_kind(x.kind());

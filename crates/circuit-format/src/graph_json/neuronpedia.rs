@@ -95,7 +95,11 @@ struct PruningSettings {
 }
 
 /// Rewrites `metadata` to Neuronpedia's rules. Its slug already keeps them.
-pub(super) fn extend(metadata: &mut Metadata, model: &ModelInfo, options: &Neuronpedia) -> serde_json::Result<()> {
+pub(super) fn extend(
+    metadata: &mut Metadata,
+    model: &ModelInfo,
+    options: &Neuronpedia,
+) -> serde_json::Result<()> {
     // A model's name on the hub is `owner/name`, and Neuronpedia's ids have no owner.
     let name = options.model_id.as_deref().or(model.name.rsplit('/').next()).unwrap_or_default();
     let id = match rewrite(name) {
@@ -110,7 +114,8 @@ pub(super) fn extend(metadata: &mut Metadata, model: &ModelInfo, options: &Neuro
     }
     let generator = Generator { name: "circuit-tracer", version: env!("CARGO_PKG_VERSION") };
     let info = FullInfo { info: &info, transcoder_set: &scan, generator };
-    let pruning = PruningSettings { node_threshold: metadata.node_threshold, edge_threshold: options.edge_threshold };
+    let pruning =
+        PruningSettings { node_threshold: metadata.node_threshold, edge_threshold: options.edge_threshold };
     for (key, value) in [
         ("feature_details", serde_json::to_value(&options.feature_details)?),
         ("info", serde_json::to_value(info)?),

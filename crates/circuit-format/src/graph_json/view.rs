@@ -92,7 +92,8 @@ impl QParams {
         fn put<T>(to: &mut T, read: Option<T>) -> bool {
             read.map(|value| *to = value).is_some()
         }
-        let known = ["pinnedIds", "supernodes", "linkType", "clickedId", "sg_pos", "pruningThreshold", "clerps"];
+        let known =
+            ["pinnedIds", "supernodes", "linkType", "clickedId", "sg_pos", "pruningThreshold", "clerps"];
         if is_absent(value) && (known.contains(&key) || key == "hiddenIds") {
             return true;
         }
@@ -124,7 +125,9 @@ fn is_absent(value: &Value) -> bool {
 /// A list of names, or the names joined by commas.
 fn list(value: &Value) -> Option<Vec<String>> {
     match value {
-        Value::String(joined) => Some(joined.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect()),
+        Value::String(joined) => {
+            Some(joined.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
+        }
         _ => Vec::deserialize(value).ok(),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::listing::Listing;
 use super::neuronpedia::{self, Neuronpedia};
-use super::{ERROR, FEATURE, LOGIT, LayerLabel, LinkRecord, Metadata, NodeRecord, QParams, SCHEMA_VERSION, TOKEN};
+use super::{
+    ERROR, FEATURE, LOGIT, LayerLabel, LinkRecord, Metadata, NodeRecord, QParams, SCHEMA_VERSION, TOKEN,
+};
 use crate::atomic::write_atomically;
 use crate::cantor::feature_number;
 use crate::error::Problem;
@@ -87,8 +89,11 @@ where
 {
     fs::create_dir_all(folder).map_err(FormatError::io(folder, "make this folder"))?;
     let path = folder.join(format!("{}.json", options.slug));
-    let metadata = graph_metadata(graph, options)
-        .map_err(|source| FormatError::Json { path: path.clone(), expected: "options that fit JSON", source })?;
+    let metadata = graph_metadata(graph, options).map_err(|source| FormatError::Json {
+        path: path.clone(),
+        expected: "options that fit JSON",
+        source,
+    })?;
     let listing = Listing::open(folder)?;
     let written = write_graph_json(&path, graph, kept, &metadata)?;
     listing.add(&metadata)?;
@@ -160,7 +165,8 @@ impl<'a, E: IntoIterator<Item = (usize, usize)> + Clone> Content<'a, E> {
     fn new(graph: &'a Graph, kept: &'a Kept<'a, E>) -> Result<Self, Problem> {
         let layout = graph.layout();
         let n = layout.n_nodes();
-        for (what, found) in [("kept nodes", kept.nodes.len()), ("cumulative shares", kept.cumulative.len())] {
+        for (what, found) in [("kept nodes", kept.nodes.len()), ("cumulative shares", kept.cumulative.len())]
+        {
             if found != n {
                 return Err(Problem::new(what, format_args!("one for each of {n} nodes"), found));
             }
@@ -282,7 +288,8 @@ impl<'a, E: IntoIterator<Item = (usize, usize)> + Clone> Content<'a, E> {
                 let TokenId(token) = target.token_id;
                 let (pos, prob) = (self.last_pos(), f64::from(target.weight));
                 let name = format!("L_{token}-{pos}");
-                let record = blank(token.into(), Layer::from(self.target_layer()).to_string(), pos, LOGIT, name);
+                let record =
+                    blank(token.into(), Layer::from(self.target_layer()).to_string(), pos, LOGIT, name);
                 NodeRecord {
                     token_prob: prob,
                     is_target_logit: nth == 0,

@@ -92,7 +92,8 @@ impl Objects {
 
     /// The value of a dictionary under a text; of two, the last, as in Python.
     pub(super) fn entry(&self, entries: &[(Handle, Handle)], key: &str) -> Option<&Object> {
-        let found = entries.iter().rev().find(|(k, _)| matches!(self.get(*k), Object::Text(text) if text == key));
+        let found =
+            entries.iter().rev().find(|(k, _)| matches!(self.get(*k), Object::Text(text) if text == key));
         found.map(|(_, value)| self.get(*value))
     }
 }
@@ -114,7 +115,11 @@ impl Machine<'_> {
             0x80 => {
                 let [protocol] = self.bytes()?;
                 if protocol != 2 {
-                    return Err(Problem::new("pickle", "protocol 2, as torch.save writes by default", protocol));
+                    return Err(Problem::new(
+                        "pickle",
+                        "protocol 2, as torch.save writes by default",
+                        protocol,
+                    ));
                 }
             }
             b'N' => self.push(Object::None),
@@ -210,7 +215,11 @@ impl Machine<'_> {
                 self.input = rest;
                 Ok(taken)
             }
-            None => Err(Problem::new("pickle", format_args!("{n} more bytes"), format_args!("{}", self.input.len()))),
+            None => Err(Problem::new(
+                "pickle",
+                format_args!("{n} more bytes"),
+                format_args!("{}", self.input.len()),
+            )),
         }
     }
 
@@ -222,7 +231,8 @@ impl Machine<'_> {
 
     fn line(&mut self) -> Result<String, Problem> {
         let end = self.input.iter().take(256).position(|&b| b == b'\n');
-        let end = end.ok_or_else(|| Problem::new("name in the pickle", "a line of less than 256 bytes", "none"))?;
+        let end =
+            end.ok_or_else(|| Problem::new("name in the pickle", "a line of less than 256 bytes", "none"))?;
         let line = String::from_utf8_lossy(&self.take(end + 1)?[..end]).into_owned();
         Ok(line)
     }
@@ -240,8 +250,9 @@ impl Machine<'_> {
             }
             None => None,
         };
-        let value =
-            value.ok_or_else(|| Problem::new("pickle", "integers of 64 bits", format_args!("one of {len} bytes")))?;
+        let value = value.ok_or_else(|| {
+            Problem::new("pickle", "integers of 64 bits", format_args!("one of {len} bytes"))
+        })?;
         self.push(Object::Int(value));
         Ok(())
     }
@@ -302,7 +313,8 @@ impl Machine<'_> {
 
     fn recall(&mut self, place: u32) -> Result<(), Problem> {
         let found = self.memo.get(&place).copied();
-        let object = found.ok_or_else(|| Problem::new("pickle", format_args!("a remembered object {place}"), "none"))?;
+        let object = found
+            .ok_or_else(|| Problem::new("pickle", format_args!("a remembered object {place}"), "none"))?;
         self.stack.push(object);
         Ok(())
     }
@@ -327,7 +339,9 @@ impl Machine<'_> {
                 Object::Text(key),
                 Object::Text(_),
                 &Object::Int(len),
-            ] if word == "storage" && key.len() <= MAX_KEY_BYTES => u64::try_from(len).ok().map(|len| Storage { dtype, key: key.clone(), len }),
+            ] if word == "storage" && key.len() <= MAX_KEY_BYTES => {
+                u64::try_from(len).ok().map(|len| Storage { dtype, key: key.clone(), len })
+            }
             _ => None,
         };
         let storage =

@@ -45,9 +45,16 @@ pub fn read_pt(path: &Path, limit: PtLimit) -> Result<PtGraph, FormatError> {
     let n_nodes = dictionary.layout.n_nodes() as u64;
     let square = n_nodes.saturating_mul(n_nodes).saturating_mul(4);
     if square > limit.0 {
-        let as_rows = (dictionary.layout.n_rows() as u64).saturating_mul(dictionary.layout.n_sources() as u64);
+        let as_rows =
+            (dictionary.layout.n_rows() as u64).saturating_mul(dictionary.layout.n_sources() as u64);
         let as_rows = as_rows.saturating_mul(4);
-        return Err(FormatError::TooLarge { path: path.into(), n_nodes, needed: square, limit: limit.0, as_rows });
+        return Err(FormatError::TooLarge {
+            path: path.into(),
+            n_nodes,
+            needed: square,
+            limit: limit.0,
+            as_rows,
+        });
     }
     let read = archive.graph(dictionary).map_err(|e| e.at(path))?;
     read.graph.validate().map_err(FormatError::graph(path))?;
@@ -122,7 +129,11 @@ impl Archive {
         };
         if packed > self.len || size > possible {
             let claim = format_args!("a claim of {size} from {packed}");
-            return Err(Problem::new(entry(name), format_args!("bytes that a file of {} can hold", self.len), claim));
+            return Err(Problem::new(
+                entry(name),
+                format_args!("bytes that a file of {} can hold", self.len),
+                claim,
+            ));
         }
         Ok(size)
     }
@@ -134,7 +145,11 @@ impl Archive {
         let expected = storage.len.saturating_mul(storage.dtype.bytes() as u64);
         let size = self.size(&name)?;
         if size != expected {
-            return Err(Problem::new(format_args!("{key} in {name}"), format_args!("{expected} bytes"), size));
+            return Err(Problem::new(
+                format_args!("{key} in {name}"),
+                format_args!("{expected} bytes"),
+                size,
+            ));
         }
         if size > self.limit.0 {
             let expected = format_args!("at most {} bytes, the limit of a .pt", self.limit.0);
@@ -157,14 +172,19 @@ impl Archive {
     ) -> Result<Vec<T>, Problem> {
         let wanted: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
         if tensor.shape != wanted {
-            return Err(Problem::new(key, format_args!("shape {wanted:?}"), format_args!("{:?}", tensor.shape)));
+            return Err(Problem::new(
+                key,
+                format_args!("shape {wanted:?}"),
+                format_args!("{:?}", tensor.shape),
+            ));
         }
         if shape.contains(&0) {
             return Ok(Vec::new());
         }
         let steps = tensor.shape.iter().zip(&tensor.strides);
         let last = steps.fold(Some(0u64), |last, (&d, &s)| (d - 1).checked_mul(s)?.checked_add(last?));
-        let end = last.and_then(|last| last.checked_add(tensor.offset)).filter(|&end| end < tensor.storage.len);
+        let end =
+            last.and_then(|last| last.checked_add(tensor.offset)).filter(|&end| end < tensor.storage.len);
         let (Some(last), Some(_)) = (last, end) else {
             let found = format_args!("offset {}, strides {:?}", tensor.offset, tensor.strides);
             return Err(Problem::new(key, format_args!("a view of {} numbers", tensor.storage.len), found));
@@ -203,7 +223,8 @@ impl Archive {
         if !dtype.is_integer() {
             return Err(Problem::new(key, "integers", format_args!("{dtype:?}")));
         }
-        let values = self.values(key, tensor, shape, |mut from, n, to| read_integers(&mut from, dtype, n, to))?;
+        let values =
+            self.values(key, tensor, shape, |mut from, n, to| read_integers(&mut from, dtype, n, to))?;
         let index = |v: &i64| u32::try_from(*v).map_err(|_| Problem::new(key, "indices of 32 bits", v));
         values.iter().map(index).collect()
     }
@@ -243,8 +264,8 @@ impl Archive {
 
     fn token_strings(&mut self, n_pos: usize) -> Result<Option<Vec<String>>, Problem> {
         let Some(bytes) = self.small(TOKEN_STRINGS, MAX_PICKLE_BYTES)? else { return Ok(None) };
-        let strings: Vec<String> =
-            serde_json::from_slice(&bytes).map_err(|e| Problem::new(entry(TOKEN_STRINGS), "a list of texts", e))?;
+        let strings: Vec<String> = serde_json::from_slice(&bytes)
+            .map_err(|e| Problem::new(entry(TOKEN_STRINGS), "a list of texts", e))?;
         if strings.len() != n_pos {
             let expected = format_args!("a text for each of {n_pos} tokens");
             return Err(Problem::new(entry(TOKEN_STRINGS), expected, strings.len()));
@@ -258,7 +279,11 @@ impl Archive {
         let n = layout.n_nodes();
         let dtype = tensor.storage.dtype;
         let (shape, end) = ([n as u64; 2], (n as u64).saturating_mul(n as u64).saturating_add(tensor.offset));
-        if tensor.shape != shape || tensor.strides != [n as u64, 1] || end > tensor.storage.len || dtype.is_integer() {
+        if tensor.shape != shape
+            || tensor.strides != [n as u64, 1]
+            || end > tensor.storage.len
+            || dtype.is_integer()
+        {
             let expected = format_args!("{n} x {n} floating numbers, row after row");
             let found = format_args!("shape {:?}, strides {:?} of {dtype:?}", tensor.shape, tensor.strides);
             return Err(Problem::new(KEY, expected, found));
@@ -291,7 +316,9 @@ fn read_dictionary(objects: &Objects) -> Result<Dictionary, Problem> {
         other => Err(Problem::new(key, "a tensor", kind(other))),
     };
     let targets = match objects.entry(entries, "logit_targets") {
-        Some(Object::List(list)) => list.iter().map(|&t| target(objects, t)).collect::<Result<Vec<_>, _>>()?,
+        Some(Object::List(list)) => {
+            list.iter().map(|&t| target(objects, t)).collect::<Result<Vec<_>, _>>()?
+        }
         other => return Err(Problem::new("logit_targets", "a list of LogitTarget", kind(other))),
     };
     let (mut model, tokenizer) = config(objects, objects.entry(entries, "cfg"))?;
@@ -316,9 +343,14 @@ fn read_dictionary(objects: &Objects) -> Result<Dictionary, Problem> {
     let layout = NodeLayout { n_features, n_layers: model.n_layers, n_pos, n_targets: targets.len() };
     // From here on the layout's own sums cannot overflow.
     let n_sources = model.n_layers.checked_add(1).and_then(|n| n.checked_mul(n_pos));
-    let n_nodes = n_sources.and_then(|n| n.checked_add(n_features)).and_then(|n| n.checked_add(targets.len()));
+    let n_nodes =
+        n_sources.and_then(|n| n.checked_add(n_features)).and_then(|n| n.checked_add(targets.len()));
     if n_nodes.is_none_or(|n| u32::try_from(n).is_err()) || n_pos == 0 {
-        return Err(Problem::new("number of nodes", "tokens, and nodes that fit 32 bits", format_args!("{layout:?}")));
+        return Err(Problem::new(
+            "number of nodes",
+            "tokens, and nodes that fit 32 bits",
+            format_args!("{layout:?}"),
+        ));
     }
     Ok(Dictionary {
         prompt: text("input_string", objects.entry(entries, "input_string"))?,
@@ -424,8 +456,9 @@ fn damaged(name: &str, error: impl std::fmt::Display) -> Problem {
 /// A name for a list of transcoder sets. The reference hashes the joined names too, but with a salt that changes with
 /// every process; this is FNV-1a.
 fn list_name(list: &[String]) -> String {
-    let hash = list.join("-").bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = list
+        .join("-")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     format!("custom-{hash:016x}")
 }

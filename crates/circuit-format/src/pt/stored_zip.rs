@@ -150,7 +150,14 @@ impl StoredZip {
             end.u64(n).u64(n).u64(self.central_len).u64(self.central_at);
             end.u32(0x0706_4b50).u32(0).u64(self.central_at + self.central_len).u32(1);
         }
-        end.u32(0x0605_4b50).u16(0).u16(0).u16(low16(n)).u16(low16(n)).u32(low32(self.central_len)).u32(at).u16(0);
+        end.u32(0x0605_4b50)
+            .u16(0)
+            .u16(0)
+            .u16(low16(n))
+            .u16(low16(n))
+            .u32(low32(self.central_len))
+            .u32(at)
+            .u16(0);
         end.0
     }
 
@@ -223,7 +230,8 @@ mod tests {
     fn short_and_long_fields_read_back() {
         for long in [LONG, 100, 1] {
             let data: [&[u8]; 3] = [b"first", &[7; 300], b""];
-            let entries = data.iter().enumerate().map(|(i, d)| (format!("folder/{i}"), d.len() as u64)).collect();
+            let entries =
+                data.iter().enumerate().map(|(i, d)| (format!("folder/{i}"), d.len() as u64)).collect();
             let plan = StoredZip::plan_with(entries, long);
             let mut bytes = Vec::new();
             plan.write(&mut bytes, |i, out| out.write_all(data[i])).unwrap();

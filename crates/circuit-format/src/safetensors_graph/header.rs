@@ -78,7 +78,10 @@ impl Header {
         let size = u64::from_le_bytes(bytes);
         let limit = MAX_HEADER_BYTES.min(len.saturating_sub(8));
         if size > limit {
-            return Err(bad(&format!("at most {limit} bytes in a file of {len}"), format!("a claim of {size}")));
+            return Err(bad(
+                &format!("at most {limit} bytes in a file of {len}"),
+                format!("a claim of {size}"),
+            ));
         }
         let mut text = Vec::new();
         input.take(size).read_to_end(&mut text).map_err(|e| bad("readable bytes", e.to_string()))?;
@@ -102,7 +105,11 @@ impl Header {
             }
             if end > body_len {
                 let expected = format_args!("at least {end} bytes of tensors in the file");
-                return Err(Problem::new(tensor(name), expected, format_args!("{body_len}: the file is cut off")));
+                return Err(Problem::new(
+                    tensor(name),
+                    expected,
+                    format_args!("{body_len}: the file is cut off"),
+                ));
             }
             next = end;
         }
@@ -116,7 +123,11 @@ impl Header {
     pub(super) fn tensor(&self, name: &str) -> Result<&Entry, Problem> {
         self.tensors.get(name).ok_or_else(|| {
             let there: Vec<_> = self.tensors.keys().take(16).map(String::as_str).collect();
-            let there = if there.is_empty() { "no tensor at all".into() } else { format!("only {}", there.join(", ")) };
+            let there = if there.is_empty() {
+                "no tensor at all".into()
+            } else {
+                format!("only {}", there.join(", "))
+            };
             Problem::new(tensor(name), "such a tensor", there)
         })
     }
@@ -144,7 +155,9 @@ impl Header {
             return Err(Problem::new(tensor(name), expected, format_args!("{} bytes", end - start)));
         };
         let at = self.body + start;
-        input.seek(SeekFrom::Start(at)).map_err(|e| Problem::new(tensor(name), format_args!("byte {at}"), e))?;
+        input
+            .seek(SeekFrom::Start(at))
+            .map_err(|e| Problem::new(tensor(name), format_args!("byte {at}"), e))?;
         Ok((known, n))
     }
 }

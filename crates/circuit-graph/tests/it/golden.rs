@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 fn cases() -> Vec<(String, Value, Graph)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
     files.sort();
     assert!(files.len() >= 4, "{files:?}");
     files.iter().map(|file| read(file)).collect()
@@ -25,8 +26,15 @@ fn read(file: &Path) -> (String, Value, Graph) {
     let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
     let case: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let [n_layers, n_pos] = ["n_layers", "n_positions"].map(|key| case[key].as_u64().unwrap() as usize);
-    let features: Vec<FeatureId> = case["features"].as_array().unwrap().iter().map(numbers).map(|f| FeatureId::new(f[0], f[1], f[2])).collect();
-    let weights: Vec<f32> = case["weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap() as f32).collect();
+    let features: Vec<FeatureId> = case["features"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(numbers)
+        .map(|f| FeatureId::new(f[0], f[1], f[2]))
+        .collect();
+    let weights: Vec<f32> =
+        case["weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap() as f32).collect();
 
     let n_sources = features.len() + n_layers * n_pos + n_pos;
     let packed = std::fs::read(file.with_extension("rows")).unwrap();
@@ -56,15 +64,19 @@ fn nodes_edges_and_shares_are_those_of_the_reference() {
     for (name, case, graph) in cases() {
         let n_nodes = graph.layout().n_nodes();
         for expected in case["prune"].as_array().unwrap() {
-            let [node, edge] = ["node_threshold", "edge_threshold"].map(|key| expected[key].as_f64().unwrap());
+            let [node, edge] =
+                ["node_threshold", "edge_threshold"].map(|key| expected[key].as_f64().unwrap());
             let pruned = prune(&graph, Thresholds::new(node, edge).unwrap());
             assert_eq!(pruned.kept(), mask(n_nodes, numbers(&expected["nodes"])), "{name} at {node} {edge}");
             if expected["edges"].is_array() {
-                let edges: Vec<usize> = pruned.edges(&graph).flat_map(|e| [e.target.get(), e.source.get()]).collect();
+                let edges: Vec<usize> =
+                    pruned.edges(&graph).flat_map(|e| [e.target.get(), e.source.get()]).collect();
                 assert_eq!(edges, numbers(&expected["edges"]), "{name} at {node} {edge}");
                 assert_eq!(pruned.n_edges() * 2, edges.len());
             }
-            for (found, expected) in pruned.cumulative().iter().zip(expected["cumulative"].as_array().unwrap()) {
+            for (found, expected) in
+                pruned.cumulative().iter().zip(expected["cumulative"].as_array().unwrap())
+            {
                 assert_close(*found, expected.as_f64().unwrap(), 1e-5, &name);
             }
         }
@@ -75,7 +87,8 @@ fn nodes_edges_and_shares_are_those_of_the_reference() {
 fn scores_are_those_of_the_reference() {
     for (name, case, graph) in cases() {
         let found = scores(&graph);
-        let [replacement, completeness] = ["replacement_score", "completeness_score"].map(|key| case[key].as_f64().unwrap());
+        let [replacement, completeness] =
+            ["replacement_score", "completeness_score"].map(|key| case[key].as_f64().unwrap());
         assert_close(found.replacement.unwrap(), replacement, 1e-5, &name);
         assert_close(found.completeness.unwrap(), completeness, 1e-5, &name);
     }
@@ -116,7 +129,8 @@ pub(crate) fn ranking_of_targets(graph: &Graph) -> Ranking {
 fn the_choice_of_features_is_that_of_the_reference() {
     for (name, case, graph) in cases().into_iter().filter(|(_, case, _)| case["limited"].is_object()) {
         let limited = &case["limited"];
-        let [limit, batch, interval] = ["max_feature_nodes", "batch_size", "update_interval"].map(|key| limited[key].as_u64().unwrap() as usize);
+        let [limit, batch, interval] = ["max_feature_nodes", "batch_size", "update_interval"]
+            .map(|key| limited[key].as_u64().unwrap() as usize);
         let mut ranking = ranking_of_targets(&graph);
         while ranking.n_features() < limit {
             for feature in ranking.next((limit - ranking.n_features()).min(batch * interval)) {
@@ -130,10 +144,15 @@ fn the_choice_of_features_is_that_of_the_reference() {
         assert_eq!(selected, expected.iter().copied().map(ActiveIndex::from).collect::<Vec<_>>(), "{name}");
         // The rows handed out are those of the full graph, without the features not chosen.
         let layout = graph.layout();
-        let columns: Vec<usize> = expected.iter().copied().chain(layout.errors()).chain(layout.tokens()).collect();
+        let columns: Vec<usize> =
+            expected.iter().copied().chain(layout.errors()).chain(layout.tokens()).collect();
         for (found, row) in rows.iter().zip(expected.into_iter().chain(layout.n_features..layout.n_rows())) {
             let full = graph.rows.row(row);
-            assert_eq!(found, columns.iter().map(|&column| full[column]).collect::<Vec<_>>(), "{name}, row {row}");
+            assert_eq!(
+                found,
+                columns.iter().map(|&column| full[column]).collect::<Vec<_>>(),
+                "{name}, row {row}"
+            );
         }
     }
 }

@@ -26,6 +26,9 @@ fn a_feature_sees_no_layer_from_its_own_up() {
         let mut values = fine.clone();
         values[row * 5 + column] = 1.0;
         let message = check(values).unwrap_err().to_string();
-        assert!(message.contains(&format!("({row}, {column})")) && message.contains(&features[row].to_string()), "{message}");
+        assert!(
+            message.contains(&format!("({row}, {column})")) && message.contains(&features[row].to_string()),
+            "{message}"
+        );
     }
 }

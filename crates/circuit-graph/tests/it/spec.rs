@@ -18,11 +18,18 @@ impl Named {
     fn read(block: &str) -> Self {
         let field = |key: &str| block.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("");
         let [n_layers, n_pos] = ["layers ", "tokens "].map(|key| field(key).trim().parse::<usize>().unwrap());
-        let pairs = |key: &str| field(key).split_whitespace().filter_map(|word| word.split_once('=')).collect::<Vec<_>>();
-        let place = |text: &str| text.split_once('.').map(|(l, p)| (l.parse().unwrap(), p.parse().unwrap())).unwrap();
+        let pairs = |key: &str| {
+            field(key).split_whitespace().filter_map(|word| word.split_once('=')).collect::<Vec<_>>()
+        };
+        let place =
+            |text: &str| text.split_once('.').map(|(l, p)| (l.parse().unwrap(), p.parse().unwrap())).unwrap();
         let (features, targets) = (pairs("features "), pairs("targets "));
 
-        let ids = features.iter().enumerate().map(|(i, (_, at))| FeatureId::new(place(at).0, place(at).1, i)).collect();
+        let ids = features
+            .iter()
+            .enumerate()
+            .map(|(i, (_, at))| FeatureId::new(place(at).0, place(at).1, i))
+            .collect();
         let weights: Vec<f32> = targets.iter().map(|(_, weight)| weight.parse().unwrap()).collect();
         let mut names: Vec<String> = features.iter().map(|f| f.0.to_owned()).collect();
         names.extend((0..n_layers).flat_map(|l| (0..n_pos).map(move |p| format!("e{l}.{p}"))));
@@ -49,7 +56,8 @@ impl Named {
     }
 
     fn check(&self, words: &[&str], block: &str, at: &str) {
-        let lines = || block.lines().map(|line| line.split_once(':').unwrap_or_else(|| panic!("{at}: `{line}`")));
+        let lines =
+            || block.lines().map(|line| line.split_once(':').unwrap_or_else(|| panic!("{at}: `{line}`")));
         match words {
             ["influence"] => {
                 for (name, value) in lines() {
@@ -63,18 +71,27 @@ impl Named {
                 for (key, value) in lines() {
                     match key {
                         "nodes" => {
-                            let expected = mask(self.names.len(), value.split_whitespace().map(|name| self.node(name)));
+                            let expected =
+                                mask(self.names.len(), value.split_whitespace().map(|name| self.node(name)));
                             assert_eq!(pruned.kept(), expected, "{at}: nodes");
                         }
                         "edges" => {
-                            let edge = |text: &str| text.split_once("<-").map(|(t, s)| (self.node(t), self.node(s))).unwrap();
+                            let edge = |text: &str| {
+                                text.split_once("<-").map(|(t, s)| (self.node(t), self.node(s))).unwrap()
+                            };
                             let expected: Vec<_> = value.split_whitespace().map(edge).collect();
-                            let found: Vec<_> = pruned.edges(&self.graph).map(|e| (e.target.get(), e.source.get())).collect();
+                            let found: Vec<_> =
+                                pruned.edges(&self.graph).map(|e| (e.target.get(), e.source.get())).collect();
                             assert_eq!(found, expected, "{at}: edges");
                         }
                         name => {
                             let share = pruned.cumulative()[self.node(name)];
-                            assert_close(share, value.trim().parse().unwrap(), 1e-6, &format!("{at}, {name}"));
+                            assert_close(
+                                share,
+                                value.trim().parse().unwrap(),
+                                1e-6,
+                                &format!("{at}, {name}"),
+                            );
                         }
                     }
                 }
@@ -92,7 +109,12 @@ impl Named {
                     let found = if key == "replacement" { found.replacement } else { found.completeness };
                     match value.trim() {
                         "undefined" => assert_eq!(found, None, "{at}, {key}"),
-                        number => assert_close(found.unwrap(), number.parse().unwrap(), 1e-6, &format!("{at}, {key}")),
+                        number => assert_close(
+                            found.unwrap(),
+                            number.parse().unwrap(),
+                            1e-6,
+                            &format!("{at}, {key}"),
+                        ),
                     }
                 }
             }

@@ -4,10 +4,17 @@ use circuit_graph::{Graph, ModelInfo, Rows, Target};
 use circuit_index::{ActiveIndex, FeatureId, NodeLayout, TokenId};
 
 /// A graph from what algorithms look at. Values are those of the rows, targets last.
-pub(crate) fn graph(n_layers: usize, n_pos: usize, features: Vec<FeatureId>, weights: &[f32], values: Vec<f32>) -> Graph {
+pub(crate) fn graph(
+    n_layers: usize,
+    n_pos: usize,
+    features: Vec<FeatureId>,
+    weights: &[f32],
+    values: Vec<f32>,
+) -> Graph {
     let n_targets = weights.len();
     let layout = NodeLayout { n_features: features.len(), n_layers, n_pos, n_targets };
-    let target = |(i, &weight): (usize, &f32)| Target { label: format!("x{i}"), token_id: TokenId(0), weight };
+    let target =
+        |(i, &weight): (usize, &f32)| Target { label: format!("x{i}"), token_id: TokenId(0), weight };
     Graph {
         prompt: String::new(),
         tokens: vec![TokenId(0); n_pos],

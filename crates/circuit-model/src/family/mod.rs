@@ -102,7 +102,9 @@ fn reaches_of(
     let reach = |kind: &String| match (kind.as_str(), window) {
         ("full_attention", _) => Ok(Reach::Global),
         ("sliding_attention", Some(window)) => Ok(Reach::Window(window)),
-        ("sliding_attention", None) => Err(config.refuse("sliding_window", "the width of the windows of layer_types")),
+        ("sliding_attention", None) => {
+            Err(config.refuse("sliding_window", "the width of the windows of layer_types"))
+        }
         _ => Err(config.refuse("layer_types", "full_attention or sliding_attention")),
     };
     types.iter().map(reach).collect()

@@ -1,0 +1,252 @@
+//! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 2 impossible arguments; 3 a model, transcoder set or graph that cannot be read or \
+understood; 4 a prompt or targets that do not fit the model; 5 an output that cannot be written; 6 the device or LibTorch; \
+1 anything else.";
+
+/// Attribution graphs of language models: what affects what on a prompt, and by how much.
+#[derive(Parser, Debug)]
+#[command(name = "circuit-tracer", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Trace a prompt: find its attribution graph, prune it, write its files, print a summary.
+    Attribute(Box<AttributeArgs>),
+    /// Prune a raw graph (.safetensors or .pt) and write its JSON files.
+    #[command(name = "graph-files", alias = "graph_files")]
+    GraphFiles(GraphFilesArgs),
+    /// Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph.
+    Scores(ScoresArgs),
+    /// What a model folder, a transcoder folder or a graph file is.
+    Describe(DescribeArgs),
+    /// What this machine has: LibTorch, devices, memory.
+    Doctor(DoctorArgs),
+}
+
+/// Types of numbers.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    /// 32 bits.
+    #[value(alias = "fp32")]
+    Float32,
+    /// 16 bits, the range of float32.
+    #[value(alias = "bf16")]
+    Bfloat16,
+    /// 16 bits.
+    #[value(alias = "fp16")]
+    Float16,
+    /// 64 bits, for checks.
+    #[value(alias = "fp64")]
+    Float64,
+}
+
+/// Thresholds of pruning.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub(crate) struct ThresholdArgs {
+    /// Keep the nodes that carry this share of the influence, 0 to 1.
+    #[arg(long, alias = "node_threshold", default_value_t = 0.8, allow_negative_numbers = true)]
+    pub(crate) node_threshold: f64,
+    /// Keep the edges that carry this share, 0 to 1.
+    #[arg(long, alias = "edge_threshold", default_value_t = 0.98, allow_negative_numbers = true)]
+    pub(crate) edge_threshold: f64,
+}
+
+/// `attribute`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct AttributeArgs {
+    /// Model: a local folder with config.json, safetensors and tokenizer.json.
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// Transcoder set: a local folder with config.yaml and layer_N.safetensors.
+    #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
+    pub(crate) transcoder_set: String,
+    /// The prompt.
+    #[arg(short, long, allow_hyphen_values = true, group = "the_prompt")]
+    pub(crate) prompt: Option<String>,
+    /// The prompt as token ids, separated by commas.
+    #[arg(long, alias = "prompt_ids", value_delimiter = ',', group = "the_prompt")]
+    pub(crate) prompt_ids: Option<Vec<u32>>,
+    /// A file that holds the prompt, every byte of it.
+    #[arg(long, alias = "prompt_file", group = "the_prompt")]
+    pub(crate) prompt_file: Option<PathBuf>,
+    /// Raw graph to write: .safetensors, or .pt for Python's Graph.from_pt.
+    #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Name of the graph in JSON files; needs --graph-file-dir.
+    #[arg(long)]
+    pub(crate) slug: Option<String>,
+    /// Folder for <slug>.json and graph-metadata.json; needs --slug.
+    #[arg(long, alias = "graph_file_dir")]
+    pub(crate) graph_file_dir: Option<PathBuf>,
+    /// At most this many target logits.
+    #[arg(long, alias = "max_n_logits", default_value_t = 10)]
+    pub(crate) max_n_logits: usize,
+    /// Fewest most probable tokens whose probabilities reach this sum, 0 to 1.
+    #[arg(long, alias = "desired_logit_prob", default_value_t = 0.95, allow_negative_numbers = true)]
+    pub(crate) desired_logit_prob: f64,
+    /// Targets: token ids, separated by commas.
+    #[arg(long, alias = "target_ids", value_delimiter = ',', group = "the_targets")]
+    pub(crate) target_ids: Option<Vec<u32>>,
+    /// Targets: a string of one token; may be given several times.
+    #[arg(long, alias = "target_strings", num_args = 1.., allow_hyphen_values = true, group = "the_targets")]
+    pub(crate) target_strings: Option<Vec<String>>,
+    /// Targets: a JSON file of ids, strings, or weighted named directions {label, weight, plus, minus, scale}.
+    #[arg(long, group = "the_targets")]
+    pub(crate) targets: Option<PathBuf>,
+    /// Rows per batch; with --update-interval it fixes the ranking of features and nothing else.
+    #[arg(long, alias = "batch_size", default_value_t = 256)]
+    pub(crate) batch_size: usize,
+    /// Batches between two rankings.
+    #[arg(long, alias = "update_interval", default_value_t = 4)]
+    pub(crate) update_interval: usize,
+    /// At most this many features get rows: a number (0: target rows alone) or `all`.
+    #[arg(long, alias = "max_feature_nodes", default_value = "7500", value_parser = parse_limit)]
+    pub(crate) max_feature_nodes: FeatureLimit,
+    #[command(flatten)]
+    pub(crate) thresholds: ThresholdArgs,
+    /// How many leading positions have neither features nor errors; the model's description knows.
+    #[arg(long, alias = "ignored_positions")]
+    pub(crate) ignored_positions: Option<usize>,
+    /// Type of the weights; the pull-back is carried in at least float32.
+    #[arg(long, value_enum, default_value_t = Dtype::Float32)]
+    pub(crate) dtype: Dtype,
+    /// cpu, cuda or cuda:N; the first GPU if there is one.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// Threads for products on the CPU.
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// Print one JSON object instead of the summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write JSON that fits Neuronpedia's schema.
+    #[arg(long)]
+    pub(crate) neuronpedia: bool,
+    /// Largest .pt to write (it is square), such as 4G.
+    #[arg(long, alias = "pt_limit", default_value = "8G", value_parser = parse_bytes)]
+    pub(crate) pt_limit: u64,
+    /// Not supported yet: the page and its server are still to come.
+    #[arg(long)]
+    pub(crate) server: bool,
+    /// Port of the server (see --server).
+    #[arg(long, default_value_t = 8041)]
+    pub(crate) port: u16,
+    /// Folder of feature pages for the server (see --server).
+    #[arg(long, alias = "features_dir")]
+    pub(crate) features_dir: Option<PathBuf>,
+    /// Accepted for habit's sake: there is one engine.
+    #[arg(long)]
+    pub(crate) backend: Option<String>,
+    /// Accepted for habit's sake: encoders are always read from the mapped files, layer by layer.
+    #[arg(long, alias = "lazy_encoder")]
+    pub(crate) lazy_encoder: bool,
+    /// Accepted for habit's sake: decoder rows are always read for active features alone.
+    #[arg(long, aliases = ["lazy_decoder", "no-lazy-decoder", "no_lazy_decoder"])]
+    pub(crate) lazy_decoder: bool,
+    /// Accepted for habit's sake: weights are mapped, so there is nothing to move away.
+    #[arg(long)]
+    pub(crate) offload: Option<String>,
+    /// Accepted for habit's sake: progress and timings are always on standard error.
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+/// `--max-feature-nodes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FeatureLimit(pub(crate) Option<usize>);
+
+fn parse_limit(text: &str) -> Result<FeatureLimit, String> {
+    match text {
+        "all" => Ok(FeatureLimit(None)),
+        _ => text.parse().map(|n| FeatureLimit(Some(n))).map_err(|_| "expected a number or `all`".into()),
+    }
+}
+
+/// Bytes, with K, M, G or T for powers of 1024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let unit = text.chars().last().and_then(|c| "KMGT".find(c.to_ascii_uppercase()));
+    let (digits, power) = match unit {
+        Some(i) => (&text[..text.len() - 1], 10 * (i as u32 + 1)),
+        None => (text, 0),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number.and_then(|n| n.checked_mul(1 << power)).ok_or_else(|| "expected bytes, such as 4G".into())
+}
+
+/// `graph-files`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct GraphFilesArgs {
+    /// Raw graph, .safetensors or .pt.
+    pub(crate) graph: PathBuf,
+    /// Name of the graph.
+    #[arg(long)]
+    pub(crate) slug: String,
+    /// Folder for <slug>.json and graph-metadata.json.
+    #[arg(long, alias = "graph_file_dir")]
+    pub(crate) graph_file_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) thresholds: ThresholdArgs,
+    /// Write JSON that fits Neuronpedia's schema.
+    #[arg(long)]
+    pub(crate) neuronpedia: bool,
+}
+
+/// `scores`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ScoresArgs {
+    /// Raw graph, .safetensors or .pt.
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) thresholds: ThresholdArgs,
+    /// Feature nodes of a subgraph, as in graph files (layer_index_position), separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) nodes: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `describe`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct DescribeArgs {
+    /// Model folder, transcoder folder, or graph file (.safetensors, .pt, .json).
+    pub(crate) path: PathBuf,
+}
+
+/// `doctor`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_and_sizes() {
+        assert_eq!(parse_limit("all"), Ok(FeatureLimit(None)));
+        assert_eq!(parse_limit("0"), Ok(FeatureLimit(Some(0))));
+        assert!(parse_limit("-1").is_err());
+        assert_eq!(parse_bytes("2k"), Ok(2048));
+        assert_eq!(parse_bytes("17"), Ok(17));
+        assert!(
+            parse_bytes("").is_err() && parse_bytes("G").is_err() && parse_bytes("99999999999T").is_err()
+        );
+    }
+}

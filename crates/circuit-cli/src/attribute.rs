@@ -1,0 +1,243 @@
+//! `attribute`: open, run, trace, prune, write, tell.
+
+use crate::args::AttributeArgs;
+use crate::failure::{Code, Failure};
+use crate::files;
+use crate::plan::{Plan, RawFile};
+use crate::summary::Summary;
+use crate::targets_file;
+use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute};
+use circuit_format::{GenerationSettings, Neuronpedia, PtLimit, pt_size, write_pt, write_safetensors};
+use circuit_graph::{Graph, ModelInfo, Target, prune};
+use circuit_index::TokenId;
+use circuit_model::Model;
+use circuit_model::tokenizer::{Prompt, Tokenizer};
+use circuit_replacement::LocalReplacement;
+use circuit_torch::runtime;
+use circuit_transcoder::TranscoderSet;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+/// A transcoder that leaves more than this unexplained, on average over layers, explains next to nothing.
+const UNEXPLAINED_WARNING: f64 = 0.9;
+
+pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
+    let plan = Plan::new(&args)?;
+    say_habits(&args);
+    let mut clock = Clock::new();
+
+    let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
+    let prompt = prompt(&args, &tokenizer)?;
+    let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
+    let model = Model::open(&plan.model, plan.kind, plan.device)?;
+    let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
+    let set = TranscoderSet::open(&plan.transcoders, n_layers, d_model, model.wide_kind(), plan.device)?;
+    clock.lap("open");
+
+    let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
+    let replacement = LocalReplacement::new(&model, &set, &prompt.tokens, ignored)?;
+    clock.lap("forward and encode");
+    say_unexplained(&replacement)?;
+
+    let choice = match (&args.target_ids, &args.target_strings, &file_targets) {
+        (Some(ids), _, _) => targets_file::ids(ids),
+        (_, Some(texts), _) => targets_file::strings(texts, &tokenizer)?,
+        (_, _, Some(targets)) => targets.choice(&model, &tokenizer)?,
+        _ => TargetChoice::Automatic {
+            max_n_logits: args.max_n_logits,
+            desired_logit_prob: args.desired_logit_prob,
+        },
+    };
+    let targets = choice.resolve(&replacement)?;
+    let config = AttributeConfig {
+        max_feature_nodes: args.max_feature_nodes.0,
+        batch_size: args.batch_size,
+        update_interval: args.update_interval,
+    };
+    let bar = progress_bar();
+    let found = attribute(&replacement, &targets, config, |progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+    });
+    bar.finish_and_clear();
+    let found = found?;
+    clock.lap("rows");
+
+    let unselected = found.unselected_influence;
+    let graph = Graph {
+        tokens: prompt.tokens,
+        token_strings: prompt.token_strings,
+        prompt: prompt.text,
+        active: replacement.active().to_vec(),
+        activations: numbers(&replacement.activations())?,
+        selected: found.selected,
+        targets: named(&targets, &tokenizer)?,
+        rows: found.rows,
+        model: model_info(&plan, &model, &set, &tokenizer),
+    };
+    graph.validate()?;
+    let pruned = prune(&graph, plan.thresholds);
+    clock.lap("prune");
+
+    let mut written = Vec::new();
+    match &plan.raw {
+        Some(RawFile::Safetensors(path)) => {
+            write_safetensors(path, &graph).map_err(Failure::writing)?;
+            written.push(path.clone());
+        }
+        Some(RawFile::Pt(path)) => {
+            eprintln!("{}: a .pt is square, {} bytes", path.display(), pt_size(&graph));
+            write_pt(path, &graph, PtLimit(args.pt_limit)).map_err(Failure::writing)?;
+            written.push(path.clone());
+        }
+        None => {}
+    }
+    if let Some((dir, slug)) = &plan.json {
+        let neuronpedia = args.neuronpedia.then(|| Neuronpedia {
+            generation_settings: GenerationSettings {
+                max_n_logits: Some(args.max_n_logits as u64),
+                desired_logit_prob: Some(args.desired_logit_prob),
+                batch_size: Some(args.batch_size as u64),
+                max_feature_nodes: args.max_feature_nodes.0.map(|n| n as u64),
+            },
+            edge_threshold: Some(plan.thresholds.edge()),
+            ..Neuronpedia::default()
+        });
+        written.push(files::write_json(dir, slug, &graph, &pruned, plan.thresholds, neuronpedia)?);
+    }
+    clock.lap("write");
+    clock.finish();
+
+    let summary = Summary { graph: &graph, pruned: &pruned, unselected, written: &written };
+    Ok(if args.json { summary.json() } else { summary.text() })
+}
+
+fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure> {
+    let text = match (&args.prompt, &args.prompt_ids, &args.prompt_file) {
+        (_, Some(ids), _) => {
+            let ids: Vec<_> = ids.iter().map(|&id| TokenId(id)).collect();
+            return tokenizer.prompt_from_ids(&ids).map_err(Failure::text);
+        }
+        (Some(text), _, _) => text.clone(),
+        (_, _, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|e| Failure::new(Code::Prompt, format!("{}: {e}", path.display())))?,
+        _ => String::new(),
+    };
+    tokenizer.encode_prompt(&text).map_err(Failure::text)
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
+    let numbers = Vec::<f32>::try_from(tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float));
+    numbers.map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
+}
+
+/// Targets with their texts: a token's own, or the direction's name.
+fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target>, Failure> {
+    let name = |target: &ResolvedTarget| {
+        let label = match &target.label {
+            Some(label) => label.clone(),
+            None => tokenizer.decode_token(target.token_id).map_err(Failure::text)?,
+        };
+        Ok(Target { label, token_id: target.token_id, weight: target.weight })
+    };
+    targets.iter().map(name).collect()
+}
+
+fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Tokenizer) -> ModelInfo {
+    let (spec, info) = (model.spec(), set.info());
+    let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let first = spec.layers.first();
+    let attn = |get: fn(&circuit_model::spec::AttnSpec) -> usize| first.map_or(0, |l| get(&l.attn));
+    ModelInfo {
+        name: info.model_name.clone().unwrap_or_else(|| folder(&plan.model)),
+        architecture: spec.architecture.clone(),
+        n_layers: spec.n_layers(),
+        d_model: spec.d_model,
+        d_head: attn(|a| a.d_head),
+        n_heads: attn(|a| a.n_heads),
+        n_key_value_heads: attn(|a| a.n_kv_heads),
+        d_mlp: first.map_or(0, |l| l.mlp.d_mlp),
+        d_vocab: spec.d_vocab,
+        tokenizer_vocab: tokenizer.vocab_size(),
+        dtype: plan.dtype.into(),
+        scan: info.scan.clone(),
+    }
+}
+
+/// What flags of the Python command line mean here.
+fn say_habits(args: &AttributeArgs) {
+    let given = [
+        (args.backend.is_some(), "--backend: there is one engine"),
+        (args.lazy_encoder, "--lazy-encoder: encoders are always read from the mapped files"),
+        (args.lazy_decoder, "--lazy-decoder: decoder rows are always read for active features alone"),
+        (args.offload.is_some(), "--offload: weights are mapped, there is nothing to move away"),
+    ];
+    for (_, meaning) in given.iter().filter(|(given, _)| *given) {
+        eprintln!("note: {meaning}");
+    }
+}
+
+/// The reconstruction error of each layer, and a warning where it shows that the wrong site is read.
+fn say_unexplained(replacement: &LocalReplacement<'_>) -> Result<(), Failure> {
+    let shares = replacement.unexplained();
+    let mut line = String::from("unexplained by layer:");
+    for share in shares {
+        let _ = write!(line, " {share:.3}");
+    }
+    eprintln!("{line}");
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    if mean <= UNEXPLAINED_WARNING {
+        return Ok(());
+    }
+    let reads = replacement.transcoders().info().reads;
+    let (best, share) = replacement.best_input_site()?;
+    if best != reads && share < mean / 2.0 {
+        eprintln!(
+            "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; reading \
+             {best} would leave {share:.2}: feature_input_hook in its config.yaml is probably wrong"
+        );
+    } else {
+        eprintln!(
+            "warning: the transcoders leave {mean:.2} of the MLP outputs unexplained on this prompt: are they made for this \
+             model and this site ({reads})?"
+        );
+    }
+    Ok(())
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("rows {bar:40} {pos}/{len} {per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Times of the phases, told at the end together with the peak of memory.
+struct Clock {
+    start: Instant,
+    last: Instant,
+    laps: Vec<(&'static str, f64)>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { start: Instant::now(), last: Instant::now(), laps: Vec::new() }
+    }
+
+    fn lap(&mut self, name: &'static str) {
+        self.laps.push((name, self.last.elapsed().as_secs_f64()));
+        self.last = Instant::now();
+    }
+
+    fn finish(&self) {
+        let laps: Vec<_> = self.laps.iter().map(|(name, seconds)| format!("{name} {seconds:.2} s")).collect();
+        let total = self.start.elapsed().as_secs_f64();
+        let peak =
+            runtime::process_memory().map(|m| format!(", peak memory {:.0} MiB", m.peak as f64 / 1048576.0));
+        eprintln!("{}; {total:.2} s in all{}", laps.join(", "), peak.unwrap_or_default());
+    }
+}

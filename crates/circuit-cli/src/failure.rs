@@ -1,0 +1,164 @@
+//! Failures as the user meets them: one line, sometimes a hint, and an exit code.
+
+use circuit_attribution::AttributionError;
+use circuit_format::FormatError;
+use circuit_graph::GraphError;
+use circuit_model::ModelError;
+use circuit_model::tokenizer::TokenizerError;
+use circuit_replacement::ReplacementError;
+use circuit_torch::TorchError;
+use circuit_torch::runtime::RuntimeError;
+use circuit_transcoder::TranscoderError;
+
+/// Exit codes; `--help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// Anything that has no code of its own.
+    Other = 1,
+    /// Impossible arguments.
+    Usage = 2,
+    /// A model, transcoder set or graph that cannot be read or understood.
+    Input = 3,
+    /// A prompt or targets that do not fit the model.
+    Prompt = 4,
+    /// An output that cannot be written.
+    Output = 5,
+    /// The device, or LibTorch.
+    Device = 6,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A file of a graph that cannot be read.
+    pub(crate) fn reading(error: FormatError) -> Self {
+        Self::new(Code::Input, error.to_string())
+    }
+
+    /// A file that cannot be written.
+    pub(crate) fn writing(error: FormatError) -> Self {
+        let failure = Self::new(Code::Output, error.to_string());
+        match error {
+            FormatError::TooLarge { .. } => failure.hint("write .safetensors, or raise --pt-limit"),
+            FormatError::Slug { .. } => Self { code: Code::Usage, ..failure },
+            _ => failure,
+        }
+    }
+
+    /// A tokenizer that cannot be opened.
+    pub(crate) fn tokenizer(error: TokenizerError) -> Self {
+        Self::new(Code::Input, error.to_string())
+    }
+
+    /// A text that the tokenizer cannot turn into what was asked for.
+    pub(crate) fn text(error: TokenizerError) -> Self {
+        Self::new(Code::Prompt, error.to_string())
+    }
+}
+
+fn torch_code(error: &TorchError) -> Code {
+    match error {
+        TorchError::Libtorch(_) => Code::Device,
+        _ => Code::Input,
+    }
+}
+
+impl From<TorchError> for Failure {
+    fn from(error: TorchError) -> Self {
+        Self::new(torch_code(&error), error.to_string())
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        Self::new(Code::Device, error.to_string()).hint("`circuit-tracer doctor` shows what there is")
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        let code = match &error {
+            ModelError::EmptyPrompt | ModelError::PromptTooLong { .. } | ModelError::NoSuchToken { .. } => {
+                Code::Prompt
+            }
+            ModelError::Torch(torch) => torch_code(torch),
+            _ => Code::Input,
+        };
+        let failure = Self::new(code, error.to_string());
+        match error {
+            ModelError::Torch(TorchError::Shape { .. } | TorchError::MissingTensor { .. })
+            | ModelError::UnusedTensor { .. } => {
+                failure.hint("config.json and the checkpoint describe different models")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<TranscoderError> for Failure {
+    fn from(error: TranscoderError) -> Self {
+        let code = match &error {
+            TranscoderError::Torch(torch) => torch_code(torch),
+            _ => Code::Input,
+        };
+        let failure = Self::new(code, error.to_string());
+        match error {
+            TranscoderError::Layers { .. } | TranscoderError::Torch(TorchError::Shape { .. }) => {
+                failure.hint("is this transcoder set made for this model?")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<ReplacementError> for Failure {
+    fn from(error: ReplacementError) -> Self {
+        match error {
+            ReplacementError::Model(error) => error.into(),
+            ReplacementError::Transcoder(error) => error.into(),
+            ReplacementError::Torch(error) => error.into(),
+            ReplacementError::NothingLeft { .. } => Self::new(Code::Prompt, error.to_string()),
+            _ => Self::new(Code::Input, error.to_string()),
+        }
+    }
+}
+
+impl From<AttributionError> for Failure {
+    fn from(error: AttributionError) -> Self {
+        match error {
+            AttributionError::Replacement(error) => error.into(),
+            AttributionError::Torch(error) => error.into(),
+            AttributionError::Graph(_) => Self::new(Code::Other, error.to_string()),
+            AttributionError::EmptyRound | AttributionError::Probability { .. } => {
+                Self::usage(error.to_string())
+            }
+            _ => Self::new(Code::Prompt, error.to_string()),
+        }
+    }
+}
+
+impl From<GraphError> for Failure {
+    fn from(error: GraphError) -> Self {
+        let code = if matches!(error, GraphError::Threshold { .. }) { Code::Usage } else { Code::Other };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,135 @@
+//! From arguments to a plan: everything that can be refused before weights are read is refused here.
+
+use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
+use crate::failure::{Code, Failure};
+use circuit_format::Slug;
+use circuit_graph::Thresholds;
+use circuit_torch::runtime;
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind};
+
+/// A raw graph's file.
+pub(crate) enum RawFile {
+    Safetensors(PathBuf),
+    Pt(PathBuf),
+}
+
+/// What `attribute` will do.
+pub(crate) struct Plan {
+    pub(crate) model: PathBuf,
+    pub(crate) transcoders: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) dtype: &'static str,
+    pub(crate) device: Device,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) raw: Option<RawFile>,
+    pub(crate) json: Option<(PathBuf, Slug)>,
+}
+
+impl Plan {
+    pub(crate) fn new(args: &AttributeArgs) -> Result<Self, Failure> {
+        if args.server {
+            return Err(Failure::usage("--server is not supported yet")
+                .hint("write files with --slug and --graph-file-dir"));
+        }
+        if args.prompt.is_none() && args.prompt_ids.is_none() && args.prompt_file.is_none() {
+            return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file"));
+        }
+        if args.batch_size == 0 || args.update_interval == 0 {
+            return Err(Failure::usage("--batch-size and --update-interval must be at least 1"));
+        }
+        if args.max_n_logits == 0 {
+            return Err(Failure::usage("--max-n-logits must be at least 1"));
+        }
+        if !(0.0..=1.0).contains(&args.desired_logit_prob) {
+            let found = args.desired_logit_prob;
+            return Err(Failure::usage(format!("--desired-logit-prob is {found}, expected 0 to 1")));
+        }
+        let thresholds = thresholds(args.thresholds)?;
+        let json = match (&args.slug, &args.graph_file_dir) {
+            (None, None) => None,
+            (Some(slug), Some(dir)) => {
+                check_folder(dir)?;
+                Some((dir.clone(), Slug::new(slug).map_err(Failure::writing)?))
+            }
+            (Some(_), None) => return Err(Failure::usage("--slug is given, but not --graph-file-dir")),
+            (None, Some(_)) => return Err(Failure::usage("--graph-file-dir is given, but not --slug")),
+        };
+        let raw = args.output.clone().map(raw_file).transpose()?;
+        if let Some(RawFile::Safetensors(path) | RawFile::Pt(path)) = &raw {
+            check_place(path)?;
+        }
+        let Some(model) = &args.model else {
+            return Err(Failure::usage(
+                "no model: hub names are not supported yet, so the set's model cannot be fetched",
+            )
+            .hint("give a local folder with -m"));
+        };
+        let model = local_folder(model, "model")?;
+        let transcoders = local_folder(&args.transcoder_set, "transcoder")?;
+        if let Some(threads) = args.threads {
+            runtime::set_threads(threads)?;
+        }
+        let device = match &args.device {
+            Some(name) => runtime::parse_device(name)?,
+            None if runtime::cuda_status().devices() > 0 => Device::Cuda(0),
+            None => Device::Cpu,
+        };
+        let (kind, dtype) = match args.dtype {
+            Dtype::Float32 => (Kind::Float, "float32"),
+            Dtype::Bfloat16 => (Kind::BFloat16, "bfloat16"),
+            Dtype::Float16 => (Kind::Half, "float16"),
+            Dtype::Float64 => (Kind::Double, "float64"),
+        };
+        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json })
+    }
+}
+
+/// Thresholds within 0 to 1.
+pub(crate) fn thresholds(args: ThresholdArgs) -> Result<Thresholds, Failure> {
+    Ok(Thresholds::new(args.node_threshold, args.edge_threshold)?)
+}
+
+/// A folder that is there; anything else may be a hub name, which is still to come.
+fn local_folder(name: &str, what: &str) -> Result<PathBuf, Failure> {
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    let failure = Failure::new(Code::Input, format!("{name}: no such {what} folder"));
+    let hub = name.starts_with("hf://") || (name.split('/').count() == 2 && !name.starts_with(['.', '/']));
+    Err(if hub { failure.hint("hub names are not supported yet: give a local folder") } else { failure })
+}
+
+fn raw_file(path: PathBuf) -> Result<RawFile, Failure> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("safetensors") => Ok(RawFile::Safetensors(path)),
+        Some("pt") => Ok(RawFile::Pt(path)),
+        Some("json") => {
+            Err(Failure::usage(format!("{}: a raw graph is .safetensors or .pt", path.display()))
+                .hint("JSON files are written with --slug and --graph-file-dir"))
+        }
+        _ => Err(Failure::usage(format!("{}: a raw graph is .safetensors or .pt", path.display()))),
+    }
+}
+
+/// The folder of an output must be there before hours are spent on it.
+fn check_place(path: &Path) -> Result<(), Failure> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        let why = if parent.exists() { "is not a folder" } else { "does not exist" };
+        return Err(Failure::new(Code::Output, format!("{}: {} {why}", path.display(), parent.display())));
+    }
+    Ok(())
+}
+
+/// A folder that is there or can be made: the nearest part of its path that exists must be a folder.
+fn check_folder(path: &Path) -> Result<(), Failure> {
+    let nearest = path.ancestors().find(|p| !p.as_os_str().is_empty() && p.exists());
+    match nearest {
+        Some(part) if !part.is_dir() => {
+            Err(Failure::new(Code::Output, format!("{}: {} is not a folder", path.display(), part.display())))
+        }
+        _ => Ok(()),
+    }
+}

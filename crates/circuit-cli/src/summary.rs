@@ -1,0 +1,166 @@
+//! What `attribute` tells: for a reader, or as one JSON object.
+
+use crate::scores::share;
+use circuit_graph::{Graph, Path, Pruned, scores, strongest_features, strongest_paths, subgraph_scores};
+use circuit_index::{Node, NodeIndex};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// How many features and paths are told.
+const FEATURES: usize = 10;
+const PATHS: usize = 5;
+
+/// All there is to tell.
+pub(crate) struct Summary<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) pruned: &'a Pruned,
+    /// Share of the influence on features that were not selected.
+    pub(crate) unselected: f64,
+    pub(crate) written: &'a [PathBuf],
+}
+
+impl Summary<'_> {
+    pub(crate) fn text(&self) -> String {
+        let (graph, pruned) = (self.graph, self.pruned);
+        let layout = graph.layout();
+        let mut text = String::from("Prompt\n ");
+        for (p, token) in graph.token_strings.iter().enumerate() {
+            let _ = write!(text, " {p}:{}", shown(token));
+        }
+        text += "\n\nTargets\n";
+        for target in &graph.targets {
+            let _ = writeln!(text, "  {:<20} {:.3}", shown(&target.label), target.weight);
+        }
+        let kept = |range: std::ops::Range<usize>| pruned.kept()[range].iter().filter(|k| **k).count();
+        let _ = writeln!(text, "\nGraph");
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "  {name:<20} {value}");
+        };
+        line("active features", graph.active.len().to_string());
+        line("selected features", layout.n_features.to_string());
+        line("influence elsewhere", format!("{:.3} on features not selected", self.unselected));
+        line(
+            "kept nodes",
+            format!(
+                "{} ({} features, {} errors, {} tokens, {} targets)",
+                kept(0..layout.n_nodes()),
+                kept(layout.features()),
+                kept(layout.errors()),
+                kept(layout.tokens()),
+                kept(layout.targets())
+            ),
+        );
+        line("kept edges", pruned.n_edges().to_string());
+        let (full, part) = (scores(graph), subgraph_scores(graph, |node| pruned.kept()[node.get()]));
+        line(
+            "replacement score",
+            format!("{} full, {} pruned", share(full.replacement), share(part.replacement)),
+        );
+        line(
+            "completeness score",
+            format!("{} full, {} pruned", share(full.completeness), share(part.completeness)),
+        );
+
+        text += "\nStrongest features   activation  influence\n";
+        for node in strongest_features(graph, pruned, FEATURES) {
+            let activation = graph.activations[graph.selected[node.get()].get()];
+            let influence = pruned.influence()[node.get()];
+            let _ = writeln!(text, "  {:<24} {activation:>7.3} {influence:>10.4}", self.name(node));
+        }
+        text += "\nStrongest paths to the first target\n";
+        for Path { nodes, strength, raises } in strongest_paths(graph, pruned, 0, PATHS) {
+            let nodes: Vec<_> = nodes.into_iter().map(|n| self.name(n)).collect();
+            let _ =
+                writeln!(text, "  {}{strength:.4}  {}", if raises { '+' } else { '-' }, nodes.join(" > "));
+        }
+        if !self.written.is_empty() {
+            text += "\nFiles\n";
+            for path in self.written {
+                let _ = writeln!(text, "  {}", path.display());
+            }
+        }
+        text
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let (graph, pruned) = (self.graph, self.pruned);
+        let (full, part) = (scores(graph), subgraph_scores(graph, |node| pruned.kept()[node.get()]));
+        let targets = graph.targets.iter();
+        let targets: Vec<Value> = targets
+            .map(|t| json!({"label": t.label, "token_id": t.token_id.0, "weight": t.weight}))
+            .collect();
+        let features = strongest_features(graph, pruned, FEATURES).into_iter().map(|node| {
+            json!({
+                "node": self.id(node),
+                "activation": graph.activations[graph.selected[node.get()].get()],
+                "influence": pruned.influence()[node.get()],
+            })
+        });
+        let paths = strongest_paths(graph, pruned, 0, PATHS).into_iter().map(|path| {
+            let nodes: Vec<_> = path.nodes.iter().map(|&n| self.id(n)).collect();
+            json!({"nodes": nodes, "strength": path.strength, "raises": path.raises})
+        });
+        let value = json!({
+            "prompt": graph.prompt,
+            "tokens": graph.tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
+            "token_strings": graph.token_strings,
+            "targets": targets,
+            "active_features": graph.active.len(),
+            "selected_features": graph.selected.len(),
+            "unselected_influence": self.unselected,
+            "kept_nodes": pruned.nodes().count(),
+            "kept_edges": pruned.n_edges(),
+            "scores": {
+                "full": {"replacement": full.replacement, "completeness": full.completeness},
+                "pruned": {"replacement": part.replacement, "completeness": part.completeness},
+            },
+            "strongest_features": features.collect::<Vec<_>>(),
+            "strongest_paths": paths.collect::<Vec<_>>(),
+            "files": self.written.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
+        });
+        format!("{value}\n")
+    }
+
+    fn node(&self, node: NodeIndex) -> Node {
+        self.graph.layout().node(node).expect("a node of this graph")
+    }
+
+    /// A node as graph files name it.
+    fn id(&self, node: NodeIndex) -> String {
+        let graph = self.graph;
+        match self.node(node) {
+            Node::Feature(i) => graph.active[graph.selected[i].get()].to_string(),
+            Node::Error(layer, pos) => format!("{layer}_-1_{pos}"),
+            Node::Token(pos) => format!("E_{}_{pos}", graph.tokens[pos.get()]),
+            Node::Target(i) => {
+                format!(
+                    "{}_{}_{}",
+                    graph.model.n_layers + 1,
+                    graph.targets[i].token_id,
+                    graph.tokens.len() - 1
+                )
+            }
+        }
+    }
+
+    /// A node for a reader: what it is, and at which word.
+    fn name(&self, node: NodeIndex) -> String {
+        let graph = self.graph;
+        let word = |p: usize| shown(&graph.token_strings[p]);
+        match self.node(node) {
+            Node::Feature(i) => {
+                let f = graph.active[graph.selected[i].get()];
+                format!("{f} at {}", word(f.pos.get()))
+            }
+            Node::Error(layer, pos) => format!("error {layer} at {}", word(pos.get())),
+            Node::Token(pos) => format!("token {}", word(pos.get())),
+            Node::Target(i) => format!("output {}", shown(&graph.targets[i].label)),
+        }
+    }
+}
+
+/// A token in quotes, line breaks and the like escaped.
+fn shown(token: &str) -> String {
+    format!("\"{}\"", token.escape_debug())
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that must hold before a change is accepted, one section each, then a summary.
+//!
+//! A failing step does not stop the others: one run shows all that is wrong. Without LibTorch only the steps that need
+//! none are run.
+
+use crate::{bootstrap, shell, tidy};
+use anyhow::{Result, ensure};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The half of the workspace that needs no LibTorch, and this tool.
+const WITHOUT_LIBTORCH: [&str; 8] =
+    ["-p", "circuit-index", "-p", "circuit-graph", "-p", "circuit-format", "-p", "xtask"];
+
+/// Sets up and runs all steps; fails if any did.
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut report = Report::default();
+    let libtorch = report.step("bootstrap", || bootstrap::run(bootstrap::Options::default()));
+    report.step("format", || cargo(&["fmt", "--all", "--", "--check"]));
+    report.step("tidy", ensure_tidy);
+    if libtorch {
+        report.step("lints", || {
+            cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
+        });
+        report.step("tests", || cargo(&["test", "--workspace", "--no-fail-fast"]));
+    } else {
+        report.step("tests without LibTorch", || cargo(&[&["test", "--no-fail-fast"][..], &WITHOUT_LIBTORCH].concat()));
+        report.skip("lints, and tests with LibTorch");
+    }
+    println!("\n{}", report.summary());
+    Ok(if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    shell::run(shell::cargo().args(args))
+}
+
+fn ensure_tidy() -> Result<()> {
+    ensure!(tidy::run()? == ExitCode::SUCCESS, "see the faults above");
+    Ok(())
+}
+
+enum Outcome {
+    Passed(Duration),
+    Failed(Duration),
+    Skipped,
+}
+
+#[derive(Default)]
+struct Report {
+    steps: Vec<(String, Outcome)>,
+}
+
+impl Report {
+    /// Runs one step under its heading; whether it passed.
+    fn step(&mut self, name: &str, body: impl FnOnce() -> Result<()>) -> bool {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let result = body();
+        let took = start.elapsed();
+        if let Err(error) = &result {
+            eprintln!("{name}: {error:#}");
+        }
+        let outcome = if result.is_ok() { Outcome::Passed(took) } else { Outcome::Failed(took) };
+        self.steps.push((name.into(), outcome));
+        result.is_ok()
+    }
+
+    fn skip(&mut self, name: &str) {
+        self.steps.push((name.into(), Outcome::Skipped));
+    }
+
+    fn failed(&self) -> bool {
+        self.steps.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
+    }
+
+    fn summary(&self) -> String {
+        let mut text = String::from("== summary");
+        for (name, outcome) in &self.steps {
+            text += &match outcome {
+                Outcome::Passed(took) => format!("\n{:8.1} s  passed   {name}", took.as_secs_f64()),
+                Outcome::Failed(took) => format!("\n{:8.1} s  FAILED   {name}", took.as_secs_f64()),
+                Outcome::Skipped => format!("\n           skipped  {name}"),
+            };
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn one_failing_step_fails_the_whole_and_the_next_still_runs() {
+        let mut report = Report::default();
+        assert!(!report.step("first", || bail!("on purpose")));
+        assert!(report.step("second", || Ok(())));
+        report.skip("third");
+        assert!(report.failed());
+        let summary = report.summary();
+        for part in ["FAILED   first", "passed   second", "skipped  third"] {
+            assert!(summary.contains(part), "{summary}");
+        }
+    }
+}
