@@ -294,7 +294,7 @@ impl Machine<'_> {
     }
 
     fn set(&mut self, items: &[Handle]) -> Result<(), Problem> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(Problem::new("pickle", "keys with values", "a key without"));
         }
         match self.top()? {

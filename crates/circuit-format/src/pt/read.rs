@@ -181,8 +181,8 @@ impl Archive {
         if shape.contains(&0) {
             return Ok(Vec::new());
         }
-        let steps = tensor.shape.iter().zip(&tensor.strides);
-        let last = steps.fold(Some(0u64), |last, (&d, &s)| (d - 1).checked_mul(s)?.checked_add(last?));
+        let mut steps = tensor.shape.iter().zip(&tensor.strides);
+        let last = steps.try_fold(0u64, |last, (&d, &s)| (d - 1).checked_mul(s)?.checked_add(last));
         let end =
             last.and_then(|last| last.checked_add(tensor.offset)).filter(|&end| end < tensor.storage.len);
         let (Some(last), Some(_)) = (last, end) else {

@@ -73,10 +73,11 @@ fn graph_files_equal_the_reference() {
     }
 }
 
-/// The cases of `make.py`'s third argument, which lie outside the project: `CIRCUIT_TRACER_GOLDEN=FOLDER`.
+/// A larger check by hand: `make.py GOLDEN FOLDER CASE...`, then this with `CIRCUIT_TRACER_GOLDEN=FOLDER`.
 #[test]
+#[ignore = "needs cases that are not in the project"]
 fn graph_files_equal_the_reference_in_other_cases() {
-    let Some(folder) = std::env::var_os("CIRCUIT_TRACER_GOLDEN") else { return };
+    let folder = std::env::var_os("CIRCUIT_TRACER_GOLDEN").unwrap();
     for case in std::fs::read_dir(folder).unwrap() {
         let case = case.unwrap();
         writes_the_same(
