@@ -12,7 +12,8 @@ const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let status = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "circuit-cli"]).status().unwrap();
+        let status =
+            Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "circuit-cli"]).status().unwrap();
         assert!(status.success());
         // target/debug/deps/all-…: the programs lie one folder up.
         std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("circuit-tracer")
@@ -41,7 +42,8 @@ fn refused(output: &Output, code: i32, says: &[&str]) {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(text(&output.stdout), "");
-    let line = stderr.lines().find(|l| l.starts_with("error: ")).unwrap_or_else(|| panic!("no error: {stderr}"));
+    let line =
+        stderr.lines().find(|l| l.starts_with("error: ")).unwrap_or_else(|| panic!("no error: {stderr}"));
     for part in says {
         assert!(line.contains(part), "`{part}` is not in: {line}");
     }
@@ -72,10 +74,13 @@ fn the_demo_is_traced_told_and_written() {
     let dir = tempfile::tempdir().unwrap();
     let (raw, pt) = (dir.path().join("g.safetensors"), dir.path().join("g.pt"));
     let (folder, raw, pt) = (dir.path().to_str().unwrap(), raw.to_str().unwrap(), pt.to_str().unwrap());
-    let output = attribute(&demo(), &["-p", PROMPT, "--slug", "dallas", "--graph_file_dir", folder, "-o", raw]);
+    let output =
+        attribute(&demo(), &["-p", PROMPT, "--slug", "dallas", "--graph_file_dir", folder, "-o", raw]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
-    for part in ["9:\"Dallas\"", "\"Austin\"             0.999", "556", "0.776 full", "0.938 full", "dallas.json"] {
+    for part in
+        ["9:\"Dallas\"", "\"Austin\"             0.999", "556", "0.776 full", "0.938 full", "dallas.json"]
+    {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     for part in ["unexplained by layer:", "rows ", "peak memory"] {
@@ -137,7 +142,11 @@ fn impossible_arguments_are_refused_before_any_work() {
     refused(&with(&["--slug", "../x", "--graph-file-dir", "."]), 2, &["../x"]);
     refused(&with(&["-o", "x.json"]), 2, &[".safetensors or .pt"]);
     refused(&attribute(&demo, &[]), 2, &["no prompt"]);
-    refused(&run(&["attribute", "-m", "google/gemma-2-2b", "-t", "x/y", "-p", "a"]), 3, &["google/gemma-2-2b"]);
+    refused(
+        &run(&["attribute", "-m", "google/gemma-2-2b", "-t", "x/y", "-p", "a"]),
+        3,
+        &["google/gemma-2-2b"],
+    );
     refused(&with(&["--device", "cuda:99"]), 6, &["cuda:99"]);
     refused(&with(&["--max-n-logits", "594"]), 4, &["594", "593"]);
     refused(&with(&["--target-ids", "7,593"]), 4, &["593"]);
@@ -151,7 +160,8 @@ fn impossible_arguments_are_refused_before_any_work() {
 fn damaged_models_and_sets_are_refused_by_name() {
     let from = demo();
     let fresh = || copy(&from);
-    let fails = |dir: &tempfile::TempDir, says: &[&str]| refused(&attribute(dir.path(), &["-p", PROMPT]), 3, says);
+    let fails =
+        |dir: &tempfile::TempDir, says: &[&str]| refused(&attribute(dir.path(), &["-p", PROMPT]), 3, says);
     let model = |dir: &tempfile::TempDir, file: &str| dir.path().join("model").join(file);
     let set = |dir: &tempfile::TempDir, file: &str| dir.path().join("transcoders").join(file);
 
@@ -189,7 +199,11 @@ fn damaged_models_and_sets_are_refused_by_name() {
     std::fs::rename(set(&dir, "layer_3.safetensors"), set(&dir, "layer_4.safetensors")).unwrap();
     fails(&dir, &["layer_3.safetensors is missing"]);
     let dir = fresh();
-    std::fs::copy(fixture("llama-plt-skip/transcoders/layer_0.safetensors"), set(&dir, "layer_0.safetensors")).unwrap();
+    std::fs::copy(
+        fixture("llama-plt-skip/transcoders/layer_0.safetensors"),
+        set(&dir, "layer_0.safetensors"),
+    )
+    .unwrap();
     fails(&dir, &["layer_0.safetensors", "W_"]);
     let config = std::fs::read_to_string(set(&dir, "config.yaml")).unwrap();
     std::fs::write(set(&dir, "config.yaml"), config.replace("mlp.hook_in", "mlp.hook_inn")).unwrap();
@@ -207,7 +221,11 @@ fn an_output_that_cannot_be_written_leaves_nothing_behind() {
     refused(&attribute(&demo(), &["-p", PROMPT, "-o", &at("file/g.safetensors")]), 5, &["is not a folder"]);
     let json = ["-p", PROMPT, "--slug", "s", "--graph-file-dir", &at("file/graphs")];
     refused(&attribute(&demo(), &json), 5, &["is not a folder"]);
-    refused(&attribute(&demo(), &["-p", PROMPT, "-o", &at("g.pt"), "--pt-limit", "1K"]), 5, &["g.pt", "limit"]);
+    refused(
+        &attribute(&demo(), &["-p", PROMPT, "-o", &at("g.pt"), "--pt-limit", "1K"]),
+        5,
+        &["g.pt", "limit"],
+    );
 
     // A limit on the size of files ends the write, not the process, and the old file stays.
     std::fs::write(at("g.safetensors"), "old").unwrap();

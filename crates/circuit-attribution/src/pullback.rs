@@ -288,7 +288,11 @@ impl<'a> PullBack<'a> {
         let mut g = match &transcoder.W_skip {
             Some(W_skip) if g.size()[1] > 0 => {
                 let scale = frozen.mlp_scale.narrow(0, 0, pos).unsqueeze(1);
-                &g + self.from_read_site(block, &self.to_write_site(block, frozen, &g).matmul(W_skip), &scale)
+                &g + self.read_site_to_stream(
+                    block,
+                    &self.stream_to_write_site(block, frozen, &g).matmul(W_skip),
+                    &scale,
+                )
             }
             _ => g,
         };
@@ -300,7 +304,7 @@ impl<'a> PullBack<'a> {
             let at: Vec<i64> = places.iter().map(|p| p.1 as i64).collect();
             let at = Tensor::from_slice(&at).to_device(g.device());
             let rows = self.encoder_rows(transcoder, features, g.device());
-            let h = self.from_read_site(block, &rows, &frozen.mlp_scale.index_select(0, &at)); // [row, d_model]
+            let h = self.read_site_to_stream(block, &rows, &frozen.mlp_scale.index_select(0, &at)); // [row, d_model]
             v.push(attention.mix_joined(&h, &at, pos));
             let mut new = Tensor::zeros([pos, h.size()[0], d], (g.kind(), g.device()));
             let nth = Tensor::arange(h.size()[0], (Kind::Int64, g.device()));
@@ -332,7 +336,7 @@ impl<'a> PullBack<'a> {
     }
 
     /// From the feature-input site into the stream before the MLP's norm.
-    fn from_read_site(&self, block: &Block, r: &Tensor, mlp_scale: &Tensor) -> Tensor {
+    fn read_site_to_stream(&self, block: &Block, r: &Tensor, mlp_scale: &Tensor) -> Tensor {
         match self.reads_at {
             LayerSite::MlpIn => block.mlp_norm.pull_back(r, mlp_scale),
             LayerSite::MlpNormalized => block.mlp_norm.centre(r) / mlp_scale,
@@ -341,7 +345,7 @@ impl<'a> PullBack<'a> {
     }
 
     /// From the stream to the feature-output site: through the norm after the MLP, where the site lies before it.
-    fn to_write_site(&self, block: &Block, frozen: &FrozenLayer, g: &Tensor) -> Tensor {
+    fn stream_to_write_site(&self, block: &Block, frozen: &FrozenLayer, g: &Tensor) -> Tensor {
         match (self.writes_at, &block.mlp_post_norm, &frozen.mlp_post_scale) {
             (LayerSite::MlpRawOut, Some(norm), Some(scale)) => {
                 norm.pull_back(g, &scale.narrow(0, 0, g.size()[0]).unsqueeze(1))

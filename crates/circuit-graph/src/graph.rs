@@ -18,7 +18,7 @@ impl Rows {
     /// # Errors
     /// If the number of values is no multiple of `n_columns`.
     pub fn new(n_columns: usize, values: Vec<f32>) -> Result<Self, GraphError> {
-        if n_columns == 0 || values.len() % n_columns != 0 {
+        if n_columns == 0 || !values.len().is_multiple_of(n_columns) {
             return Err(GraphError::RowLength { values: values.len(), n_columns });
         }
         Ok(Self { n_columns, values })

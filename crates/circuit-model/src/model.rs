@@ -173,7 +173,6 @@ impl Model {
 
     /// The unembedding, `[d_vocab, d_model]`.
     #[allow(non_snake_case, reason = "the field's name")]
-    #[must_use]
     pub fn W_U(&self) -> &Tensor {
         &self.W_U
     }
@@ -257,7 +256,6 @@ impl TokenBatch {
     }
 
     /// `[batch, pos]`.
-    #[must_use]
     pub fn ids(&self) -> &Tensor {
         &self.ids
     }

@@ -36,13 +36,11 @@ impl Norm {
     }
 
     /// `[width]`: the effective gain, in fp32 (f64 for f64 weights).
-    #[must_use]
     pub fn gain(&self) -> &Tensor {
         &self.gain
     }
 
     /// `P(x)`, over the last dimension.
-    #[must_use]
     pub fn centre(&self, x: &Tensor) -> Tensor {
         match self.spec.kind {
             NormKind::Rms => x.shallow_clone(),
@@ -75,13 +73,11 @@ impl Norm {
     }
 
     /// The transpose of the norm with `scale` held: `P(gain · g) / scale`.
-    #[must_use]
     pub fn pull_back(&self, g: &Tensor, scale: &Tensor) -> Tensor {
         self.centre(&(g * &self.gain)) / scale
     }
 
     /// The norm with `scale` held and without bias, applied to a change of its input: `gain · P(x) / scale`.
-    #[must_use]
     pub fn push(&self, x: &Tensor, scale: &Tensor) -> Tensor {
         self.centre(x) / scale * &self.gain
     }

@@ -144,20 +144,17 @@ impl<'a> LocalReplacement<'a> {
     }
 
     /// Their activations, `[n_active]`.
-    #[must_use]
     pub fn activations(&self) -> Tensor {
         Tensor::cat(&self.activations, 0)
     }
 
     /// The error vectors of a layer at the transcoders' output site, `[pos, d_model]`; zero at ignored positions.
-    #[must_use]
     pub fn errors(&self, layer: Layer) -> &Tensor {
         &self.errors[layer.get()]
     }
 
     /// What the sources of a layer write into the residual stream, `[n_sources_of_layer, d_model]`, by position: its features by
     /// index, then the error.
-    #[must_use]
     pub fn writes(&self, layer: Layer) -> &Tensor {
         &self.writes[layer.get()]
     }

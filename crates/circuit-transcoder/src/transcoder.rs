@@ -59,14 +59,12 @@ impl Transcoder {
     }
 
     /// Pre-activations `[pos, n_features]` of `x [pos, d_model]`, in the type of `x` and on its device, bias included.
-    #[must_use]
     pub fn pre_activations(&self, x: &Tensor) -> Tensor {
         let W_enc = self.W_enc.to_device(x.device()).to_kind(x.kind());
         x.linear(&W_enc, Some(&self.b_enc.to_kind(x.kind())))
     }
 
     /// Activations of pre-activations, `[pos, n_features]`.
-    #[must_use]
     pub fn activate(&self, pre: &Tensor) -> Tensor {
         match &self.activation {
             Activation::Relu => pre.relu(),
@@ -123,13 +121,11 @@ impl Transcoder {
     }
 
     /// Encoder rows `[n, d_model]` of features, in fp32 or f64, on the device of the biases.
-    #[must_use]
     pub fn encoder_rows(&self, indices: &Tensor) -> Tensor {
         self.rows(&self.W_enc, indices)
     }
 
     /// Decoder rows `[n, d_model]` of features, likewise.
-    #[must_use]
     pub fn decoder_rows(&self, indices: &Tensor) -> Tensor {
         self.rows(&self.W_dec, indices)
     }
@@ -142,7 +138,6 @@ impl Transcoder {
 
     /// The reconstruction `[pos, d_model]` from what the active features write (`activation · W_dec`, `[n_active, d_model]`) and
     /// the input `x [pos, d_model]`, in fp32 or f64.
-    #[must_use]
     pub fn reconstruct(&self, active: &ActiveFeatures, writes: &Tensor, x: &Tensor) -> Tensor {
         let x = x.to_kind(self.b_dec.kind());
         let bias = self.b_dec.unsqueeze(0).expand_as(&x).contiguous();

@@ -185,7 +185,10 @@ impl Archive {
         let last = steps.try_fold(0u64, |last, (&d, &s)| (d - 1).checked_mul(s)?.checked_add(last));
         let end =
             last.and_then(|last| last.checked_add(tensor.offset)).filter(|&end| end < tensor.storage.len);
-        let (Some(last), Some(_)) = (last, end) else {
+        // A stride of zero could make any number of values of one; no tensor of a graph repeats itself.
+        let n_values = tensor.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d));
+        let n_values = n_values.filter(|&n| n <= tensor.storage.len).and_then(|n| usize::try_from(n).ok());
+        let (Some(last), Some(_), Some(n_values)) = (last, end, n_values) else {
             let found = format_args!("offset {}, strides {:?}", tensor.offset, tensor.strides);
             return Err(Problem::new(key, format_args!("a view of {} numbers", tensor.storage.len), found));
         };
@@ -194,9 +197,11 @@ impl Archive {
         let n = usize::try_from(last).unwrap_or(usize::MAX).saturating_add(1);
         let mut values = reserve(key, n)?;
         read(&mut from, n, &mut values).map_err(|e| damaged(key, e))?;
+        // To the end of the entry: only there its checksum is compared.
+        io::copy(&mut from, &mut io::sink()).map_err(|e| damaged(key, e))?;
 
         let strides: Vec<usize> = tensor.strides.iter().map(|&s| usize::try_from(s).unwrap_or(0)).collect();
-        let mut picked = reserve(key, shape.iter().product())?;
+        let mut picked = reserve(key, n_values)?;
         match (shape, &*strides) {
             (&[rows, columns], &[by_row, by_column]) => {
                 for row in 0..rows {
@@ -301,7 +306,7 @@ impl Archive {
             }
             values.extend_from_slice(&row[..kept]);
         }
-        // To the end of the entry: only there its checksum is compared.
+        // For the checksum, as above.
         io::copy(&mut from, &mut io::sink()).map_err(|e| damaged(KEY, e))?;
         Rows::new(layout.n_sources(), values).map_err(|e| Problem::new(KEY, "whole rows", e))
     }
