@@ -24,7 +24,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         });
         report.step("tests", || cargo(&["test", "--workspace", "--no-fail-fast"]));
     } else {
-        report.step("tests without LibTorch", || cargo(&[&["test", "--no-fail-fast"][..], &WITHOUT_LIBTORCH].concat()));
+        report.step("tests without LibTorch", || {
+            cargo(&[&["test", "--no-fail-fast"][..], &WITHOUT_LIBTORCH].concat())
+        });
         report.skip("lints, and tests with LibTorch");
     }
     println!("\n{}", report.summary());

@@ -2,7 +2,6 @@
 
 use crate::{bootstrap, shell};
 use anyhow::{Result, bail};
-use std::process::Command;
 
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 const SLUG: &str = "dallas-austin";
@@ -16,9 +15,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--package", "circuit-cli"]))?;
     println!("\n== trace");
     let raw = format!("{FOLDER}/{SLUG}.safetensors");
-    let mut attribute = Command::new(target_folder().join("debug/circuit-tracer"));
-    attribute.current_dir(shell::root());
-    attribute.args(["attribute", "-m", "demo/model", "-t", "demo/transcoders", "-p", PROMPT]);
+    let mut attribute = shell::cargo();
+    attribute.args(["run", "--quiet", "--package", "circuit-cli", "--", "attribute"]);
+    attribute.args(["-m", "demo/model", "-t", "demo/transcoders", "-p", PROMPT]);
     attribute.args(["--slug", SLUG, "--graph-file-dir", FOLDER, "-o", &raw]).args(further);
     shell::run(&mut attribute)?;
     println!("\nThe graph of \"{PROMPT}\":");
@@ -33,13 +32,10 @@ fn further<'a>(args: &'a [&'a str]) -> Result<&'a [&'a str]> {
         ["--no-server", rest @ ..] => further(rest),
         ["--", rest @ ..] => Ok(rest),
         [] => Ok(&[]),
-        [other, ..] => bail!("`{other}` is not understood; arguments of `circuit-tracer attribute` go behind `--`"),
+        [other, ..] => {
+            bail!("`{other}` is not understood; arguments of `circuit-tracer attribute` go behind `--`")
+        }
     }
-}
-
-/// Where cargo puts what it builds, unless told otherwise.
-fn target_folder() -> std::path::PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), |dir| shell::root().join(dir))
 }
 
 #[cfg(test)]

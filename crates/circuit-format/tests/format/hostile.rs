@@ -1,7 +1,7 @@
 //! Damaged and hostile raw graphs: each is an error with its own message, none a panic, a call or a huge allocation.
 
 use crate::support::{data, toy};
-use circuit_format::{PtLimit, pt_size, read_pt, read_safetensors, write_pt, write_safetensors};
+use circuit_format::{PtGraph, PtLimit, pt_size, read_pt, read_safetensors, write_pt, write_safetensors};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -154,7 +154,7 @@ fn toy_entries() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Reads a zip with right checksums around whatever the entries are.
-fn read_entries(entries: &[(String, Vec<u8>)]) -> Result<(), String> {
+fn read_entries(entries: &[(String, Vec<u8>)]) -> Result<PtGraph, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.pt");
     let mut zip = ZipWriter::new(File::create(&path).unwrap());
@@ -164,7 +164,7 @@ fn read_entries(entries: &[(String, Vec<u8>)]) -> Result<(), String> {
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap();
-    read_pt(&path, LIMIT).map(|_| ()).map_err(|e| e.to_string())
+    read_pt(&path, LIMIT).map_err(|e| e.to_string())
 }
 
 fn read_pickle(pickle: &[u8]) -> String {
@@ -185,7 +185,7 @@ fn replace(bytes: &mut Vec<u8>, from: &[u8], to: &[u8]) {
 
 #[test]
 fn a_pickle_that_calls_is_refused_and_not_run() {
-    assert_eq!(read_entries(&toy_entries()), Ok(()), "the unchanged entries read");
+    assert_eq!(read_entries(&toy_entries()).unwrap().graph, toy(), "the unchanged entries read");
     for (pickle, name) in [
         (&b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R."[..], "os.system"),
         (b"\x80\x02cbuiltins\neval\nX\x01\0\0\x001\x85R.", "builtins.eval"),
@@ -314,7 +314,19 @@ fn other_types_of_numbers_read() {
     });
     let activations = &mut half.iter_mut().find(|(name, _)| name == "data/5").unwrap().1;
     *activations = [0x3fc0u16, 0x3dcd, 0x4050].iter().flat_map(|h| h.to_le_bytes()).collect();
-    assert_eq!(read_entries(&half), Ok(()));
+    let read = read_entries(&half).unwrap().graph;
+    assert_eq!((read.activations, &*read.model.dtype), (vec![1.5, 0.100_097_656, 3.25], ""));
+}
+
+#[test]
+fn a_list_of_transcoder_sets_has_one_stable_name() {
+    let list = changed("data.pkl", |bytes| {
+        let scan = b"X\x17\0\0\0acme/toy-transcoders@v2";
+        replace(bytes, scan, b"](X\x01\0\0\0aX\x01\0\0\0be");
+    });
+    let read = read_entries(&list).unwrap();
+    assert_eq!(read.transcoder_list, ["a", "b"]);
+    assert_eq!(read.graph.model.scan, "custom-e61ab31904644883");
 }
 
 #[test]

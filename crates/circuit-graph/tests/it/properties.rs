@@ -1,1 +1,85 @@
-//! x
+//! Properties on random small graphs: one substitution equals the power series, and what pruning must never remove.
+
+use crate::support::graph;
+use circuit_graph::{Graph, Thresholds, influence, prune};
+use circuit_index::{FeatureId, NodeLayout};
+use proptest::prelude::*;
+
+/// Random graphs of up to 3 layers and 3 positions: a feature sees lower layers and no later position.
+fn graphs() -> impl Strategy<Value = Graph> {
+    let sizes = (1..=3_usize, 1..=3_usize, 1..=3_usize, 0..=6_usize);
+    sizes.prop_flat_map(|(n_layers, n_pos, n_targets, n_features)| {
+        let places = prop::collection::btree_set((0..n_layers, 0..n_pos, 0..9_usize), 0..=n_features);
+        let weights = prop::collection::vec(0.01..1.0_f32, n_targets);
+        (Just((n_layers, n_pos)), places, weights, any::<u64>()).prop_map(
+            |((n_layers, n_pos), places, weights, seed)| {
+                let features: Vec<_> = places.into_iter().map(|(l, p, i)| FeatureId::new(l, p, i)).collect();
+                let layout =
+                    NodeLayout { n_features: features.len(), n_layers, n_pos, n_targets: weights.len() };
+                let mut state = seed;
+                let mut values = vec![0.0; layout.n_rows() * layout.n_sources()];
+                for (at, value) in values.iter_mut().enumerate() {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let (row, column) = (at / layout.n_sources(), at % layout.n_sources());
+                    let layer = features.get(row).map_or(n_layers, |f| f.layer.get());
+                    let source_layer = match column {
+                        c if c < features.len() => Some(features[c].layer.get()),
+                        c if c < layout.errors().end => Some((c - features.len()) / n_pos),
+                        _ => None,
+                    };
+                    if source_layer.is_none_or(|l| l < layer) {
+                        *value = ((state >> 40) as f32 / (1 << 24) as f32) * 2.0 - 1.0;
+                    }
+                }
+                graph(n_layers, n_pos, features, &weights, values)
+            },
+        )
+    })
+}
+
+/// `w · (M + M² + …)`, added up power by power.
+fn power_series(graph: &Graph) -> Vec<f64> {
+    let layout = graph.layout();
+    let mut now = vec![0.0; layout.n_nodes()];
+    for (i, target) in graph.targets.iter().enumerate() {
+        now[layout.n_sources() + i] = f64::from(target.weight);
+    }
+    let mut sum = vec![0.0; layout.n_nodes()];
+    while now.iter().any(|&x| x > 0.0) {
+        let mut next = vec![0.0; layout.n_nodes()];
+        for row in 0..layout.n_rows() {
+            let node = layout.index(layout.row_node(row).unwrap()).get();
+            let values = graph.rows.row(row);
+            let total: f64 = values.iter().map(|v| f64::from(v.abs())).sum::<f64>().max(1e-10);
+            for (column, value) in values.iter().enumerate() {
+                next[column] += now[node] * f64::from(value.abs()) / total;
+            }
+        }
+        sum.iter_mut().zip(&next).for_each(|(sum, x)| *sum += x);
+        now = next;
+    }
+    sum
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn substitution_is_the_power_series(graph in graphs()) {
+        for (found, expected) in influence(&graph).into_iter().zip(power_series(&graph)) {
+            prop_assert!((found - expected).abs() <= 1e-6 * expected.max(1e-3), "{} {}", found, expected);
+        }
+    }
+
+    #[test]
+    fn tokens_and_targets_always_stay(graph in graphs(), node in 0.0..=1.0_f64, edge in 0.0..=1.0_f64) {
+        let pruned = prune(&graph, Thresholds::new(node, edge).unwrap());
+        let layout = graph.layout();
+        prop_assert!(layout.tokens().chain(layout.targets()).all(|n| pruned.kept()[n]));
+        for edge in pruned.edges(&graph) {
+            prop_assert!(pruned.kept()[edge.source.get()] && pruned.kept()[edge.target.get()]);
+            prop_assert!(edge.weight != 0.0);
+        }
+    }
+}
