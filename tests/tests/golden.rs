@@ -289,3 +289,33 @@ fn two_runs_are_equal_bit_by_bit() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn bf16_agrees_with_fp32_on_the_demo() {
+    let run = |kind| {
+        let (model, set) = open(&demo(), kind);
+        let replacement = LocalReplacement::new(&model, &set, &tokens(&Expected::of(DEMO)), 1).unwrap();
+        let choice = TargetChoice::Automatic { max_n_logits: 10, desired_logit_prob: 0.95 };
+        let targets = choice.resolve(&replacement).unwrap();
+        let found = attribute(&replacement, &targets, ALL, |_| {}).unwrap();
+        (targets[0].token_id, replacement.active().to_vec(), found)
+    };
+    let ((top, active, rows), (top16, active16, rows16)) = (run(Kind::Float), run(Kind::BFloat16));
+    assert_eq!(top, top16);
+    let common: Vec<_> = active.iter().filter(|f| active16.contains(f)).copied().collect();
+    let jaccard = common.len() as f64 / (active.len() + active16.len() - common.len()) as f64;
+    assert!(jaccard >= 0.95, "Jaccard of active features {jaccard}");
+    // Entries of common features by common features, then errors and tokens; the first target's row last.
+    let entries = |active: &[circuit_index::FeatureId], found: &Attribution| {
+        let place = |f| active.iter().position(|a| a == f).unwrap();
+        let columns: Vec<_> = common.iter().map(place).chain(active.len()..found.rows.n_columns()).collect();
+        let rows: Vec<_> = common.iter().map(place).chain([active.len()]).collect();
+        rows.iter()
+            .flat_map(|&r| columns.iter().map(move |&c| f64::from(found.rows.row(r)[c])))
+            .collect::<Vec<_>>()
+    };
+    let (a, b) = (entries(&active, &rows), entries(&active16, &rows16));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+    assert!(cosine >= 0.995, "cosine of common rows {cosine}");
+}

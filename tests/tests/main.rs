@@ -3,3 +3,4 @@
 mod cli;
 mod golden;
 mod golden_tokens;
+mod linearity;

@@ -58,7 +58,8 @@ impl<'a> LocalReplacement<'a> {
         let (mut activations, mut errors, mut feature_writes) = (Vec::new(), Vec::new(), Vec::new());
         let mut unexplained = Vec::new();
         for (l, (transcoder, layer)) in transcoders.layers().iter().zip(&trace.layers).enumerate() {
-            let input = layer.feature_input.to_kind(model.kind());
+            // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
+            let input = layer.feature_input.to_kind(model.wide_kind());
             let found = transcoder.encode(&input, ignored, l)?;
             let written = transcoder.decoder_rows(&found.indices) * found.values.unsqueeze(-1);
             let output = layer.feature_output.to_kind(model.wide_kind());
@@ -190,8 +191,9 @@ impl<'a> LocalReplacement<'a> {
             for site in candidates {
                 let mut sum = 0.0;
                 for (l, transcoder) in self.transcoders.layers().iter().enumerate() {
-                    let input =
-                        values[&Site::Block(Layer::from(l), site)].select(0, 0).to_kind(self.model.kind());
+                    let input = values[&Site::Block(Layer::from(l), site)]
+                        .select(0, 0)
+                        .to_kind(self.model.wide_kind());
                     let found = transcoder.encode(&input, self.ignored, l)?;
                     let written = transcoder.decoder_rows(&found.indices) * found.values.unsqueeze(-1);
                     let output = self.trace.layers[l].feature_output.to_kind(self.model.wide_kind());
