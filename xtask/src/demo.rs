@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: from a fresh clone to a graph of the demo prompt. What the graph is, circuit-tracer says.
 
 use crate::{bootstrap, shell};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 const SLUG: &str = "dallas-austin";
@@ -14,6 +14,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     println!("\n== build");
     shell::run(shell::cargo().args(["build", "--package", "circuit-cli"]))?;
     println!("\n== trace");
+    std::fs::create_dir_all(FOLDER).with_context(|| format!("cannot make the folder {FOLDER}"))?;
     let raw = format!("{FOLDER}/{SLUG}.safetensors");
     let mut attribute = shell::cargo();
     attribute.args(["run", "--quiet", "--package", "circuit-cli", "--", "attribute"]);
