@@ -14,7 +14,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     println!("\n== build");
     shell::run(shell::cargo().args(["build", "--package", "circuit-cli"]))?;
     println!("\n== trace");
-    std::fs::create_dir_all(FOLDER).with_context(|| format!("cannot make the folder {FOLDER}"))?;
+    std::fs::create_dir_all(shell::root().join(FOLDER))
+        .with_context(|| format!("cannot make the folder {FOLDER}"))?;
     let raw = format!("{FOLDER}/{SLUG}.safetensors");
     let mut attribute = shell::cargo();
     attribute.args(["run", "--quiet", "--package", "circuit-cli", "--", "attribute"]);
