@@ -71,7 +71,7 @@ struct Bucket {
 fn count(scores: &impl Blocks, place: impl Fn(u32) -> Option<(usize, u64)> + Sync) -> Vec<Bucket> {
     let empty = || vec![Bucket::default(); 1 << 16];
     // Few and long tasks: each has a megabyte of buckets of its own.
-    let blocks_per_task = scores.n_blocks().div_ceil(4 * rayon::current_num_threads()).max(1);
+    let blocks_per_task = scores.n_blocks().div_ceil(4 * rayon::current_num_threads()).max(64);
     (0..scores.n_blocks())
         .into_par_iter()
         .with_min_len(blocks_per_task)
