@@ -3,5 +3,6 @@
 mod cli;
 mod golden;
 mod golden_tokens;
+mod graph_files;
 mod linearity;
 mod random;
