@@ -81,7 +81,8 @@ fn the_binary_writes_the_reference_s_graph_json() {
             ("nodes", "token_prob", SCORE),
         ];
         for (list, key, tolerance) in parts {
-            let [found, wanted] = [&mut ours, &mut theirs].map(|g| take(g[list].as_array_mut().unwrap(), key));
+            let [found, wanted] =
+                [&mut ours, &mut theirs].map(|g| take(g[list].as_array_mut().unwrap(), key));
             assert!(!wanted.is_empty(), "{case}: no {key}");
             assert_close(&format!("{case} {list} {key}"), &found, &wanted, tolerance);
         }

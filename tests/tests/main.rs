@@ -6,3 +6,4 @@ mod golden_tokens;
 mod graph_files;
 mod linearity;
 mod random;
+mod snapshots;

@@ -6,7 +6,9 @@ use crate::files;
 use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::Model;
-use circuit_model::spec::{LayerSpec, ModelSpec, NormPlaces, Reach};
+use circuit_model::spec::{
+    Act, AttnSpec, Gain, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec, Reach, RopeScaling,
+};
 use circuit_transcoder::TranscoderSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -46,15 +48,22 @@ fn model(spec: &ModelSpec) -> String {
         "embedding",
         format!("{scale}{}", if spec.embed.learned_positions { ", learned positions" } else { "" }),
     );
-    line("last norm", format!("{:?}", spec.final_norm));
+    line("last norm", norm(spec.final_norm));
     let cap = spec.unembed.soft_cap.map_or_else(String::new, |c| format!(", soft cap {c}"));
     line("unembedding", format!("{}{cap}", if spec.unembed.tied { "tied" } else { "its own" }));
     // Layers that are alike are told once.
-    let mut first = 0;
-    while first < spec.n_layers() {
-        let same = spec.layers[first..].iter().take_while(|l| **l == spec.layers[first]).count();
-        line(&format!("layers {first}..{}", first + same - 1), layer(&spec.layers[first]));
-        first += same;
+    let mut kinds: Vec<(&LayerSpec, Vec<String>)> = Vec::new();
+    for (l, layer) in spec.layers.iter().enumerate() {
+        match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
+            Some((_, at)) => at.push(l.to_string()),
+            None => kinds.push((layer, vec![l.to_string()])),
+        }
+    }
+    for (kind, at) in kinds {
+        line("layers", at.join(" "));
+        line("  attention", attention(&kind.attn));
+        line("  mlp", mlp(&kind.mlp));
+        line("  norms", norms(&kind.norms));
     }
     let _ = writeln!(text, "hooks");
     for site in spec.sites() {
@@ -66,14 +75,13 @@ fn model(spec: &ModelSpec) -> String {
     text
 }
 
-fn layer(layer: &LayerSpec) -> String {
-    let (attn, mlp) = (&layer.attn, &layer.mlp);
+fn attention(attn: &AttnSpec) -> String {
     let reach = match attn.reach {
         Reach::Global => "global".into(),
-        Reach::Window(n) => format!("window {n}"),
+        Reach::Window(n) => format!("window of {n} tokens"),
     };
     let mut text = format!(
-        "attention {reach}, {} heads of {} on {} key-value heads, scale {:.5}",
+        "{reach}, {} heads of {} on {} key-value heads, scale {:.5}",
         attn.n_heads, attn.d_head, attn.n_kv_heads, attn.scale
     );
     if let Some(cap) = attn.soft_cap {
@@ -83,26 +91,57 @@ fn layer(layer: &LayerSpec) -> String {
         text += ", q/k norms";
     }
     if let Some(rope) = &attn.rope {
-        let _ = write!(text, ", rope {} {:?}", rope.theta, rope.scaling);
+        let _ = write!(text, ", rotary with base {}{}", rope.theta, stretch(rope.scaling));
     }
-    for (has, what) in [(attn.qkv_bias, ", qkv bias"), (attn.out_bias, ", output bias")] {
+    for (has, what) in [(attn.qkv_bias, ", q/k/v biases"), (attn.out_bias, ", output bias")] {
         text += if has { what } else { "" };
     }
-    let gated = if mlp.gated { "gated " } else { "" };
-    let bias = if mlp.bias { ", bias" } else { "" };
-    let _ = write!(text, "; mlp {gated}{:?} of {}{bias}", mlp.act, mlp.d_mlp);
-    let norms = match layer.norms {
-        NormPlaces::Pre { .. } => "before",
-        NormPlaces::PrePost { .. } => "before and after",
-    };
-    let _ = write!(
-        text,
-        "; norms {norms}: {:?} eps {:e} gain {:?}",
-        layer.norms.attn().kind,
-        layer.norms.attn().eps,
-        layer.norms.attn().gain
-    );
     text
+}
+
+fn mlp(mlp: &MlpSpec) -> String {
+    let gated = if mlp.gated { "gated " } else { "" };
+    let bias = if mlp.bias { ", biases" } else { "" };
+    format!("{gated}{} of {}{bias}", act(mlp.act), mlp.d_mlp)
+}
+
+fn norms(places: &NormPlaces) -> String {
+    let at = match places {
+        NormPlaces::Pre { .. } => "before each",
+        NormPlaces::PrePost { .. } => "before and after each",
+    };
+    format!("{at}: {}", norm(places.attn()))
+}
+
+fn norm(norm: NormSpec) -> String {
+    let kind = match norm.kind {
+        NormKind::Rms => "RMS",
+        NormKind::Layer => "LayerNorm",
+    };
+    let gain = match norm.gain {
+        Gain::Plain => "",
+        Gain::OnePlus => ", gain 1 + w",
+    };
+    format!("{kind}, eps {:e}{gain}", norm.eps)
+}
+
+fn act(act: Act) -> &'static str {
+    match act {
+        Act::Silu => "SiLU",
+        Act::GeluTanh => "GELU (tanh)",
+        Act::Gelu => "GELU",
+        Act::Relu => "ReLU",
+    }
+}
+
+fn stretch(scaling: RopeScaling) -> String {
+    match scaling {
+        RopeScaling::None => String::new(),
+        RopeScaling::Linear { factor } => format!(", stretched by {factor}"),
+        RopeScaling::Llama3 { factor, original_max_position_embeddings: original, .. } => {
+            format!(", low frequencies stretched by {factor} beyond {original} tokens")
+        }
+    }
 }
 
 fn transcoders(path: &Path) -> Result<String, Failure> {
