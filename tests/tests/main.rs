@@ -4,6 +4,7 @@ mod cli;
 mod golden;
 mod golden_tokens;
 mod graph_files;
+mod hooks;
 mod linearity;
 mod random;
 mod snapshots;

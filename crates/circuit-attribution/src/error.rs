@@ -41,7 +41,7 @@ pub enum AttributionError {
         found: f64,
     },
     /// A direction's weight that is negative or no number.
-    #[error("target `{label}` has weight {weight}, expected a finite number >= 0")]
+    #[error("target `{label}` has weight {weight}, expected a number >= 0 within the range of float32")]
     Weight {
         /// The direction.
         label: String,

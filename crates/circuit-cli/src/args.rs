@@ -19,7 +19,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Trace a prompt: find its attribution graph, prune it, write its files, print a summary.
     Attribute(Box<AttributeArgs>),
-    /// Prune a raw graph (.safetensors or .pt) and write its JSON files.
+    /// From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form.
     #[command(name = "graph-files", alias = "graph_files")]
     GraphFiles(GraphFilesArgs),
     /// Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph.
@@ -95,7 +95,7 @@ pub(crate) struct AttributeArgs {
     #[arg(long, alias = "target_ids", value_delimiter = ',', group = "the_targets")]
     pub(crate) target_ids: Option<Vec<u32>>,
     /// Targets: a string of one token; may be given several times.
-    #[arg(long, alias = "target_strings", num_args = 1.., allow_hyphen_values = true, group = "the_targets")]
+    #[arg(long, alias = "target_strings", allow_hyphen_values = true, group = "the_targets")]
     pub(crate) target_strings: Option<Vec<String>>,
     /// Targets: a JSON file of ids, strings, or weighted named directions {label, weight, plus, minus, scale}.
     #[arg(long, group = "the_targets")]
@@ -147,7 +147,7 @@ pub(crate) struct AttributeArgs {
     /// Accepted for habit's sake: encoders are always read from the mapped files, layer by layer.
     #[arg(long, alias = "lazy_encoder")]
     pub(crate) lazy_encoder: bool,
-    /// Accepted for habit's sake: decoder rows are always read for active features alone.
+    /// Accepted for habit's sake, as is --no-lazy-decoder: decoder rows are always read for active features alone.
     #[arg(long, aliases = ["lazy_decoder", "no-lazy-decoder", "no_lazy_decoder"])]
     pub(crate) lazy_decoder: bool,
     /// Accepted for habit's sake: weights are mapped, so there is nothing to move away.
@@ -185,12 +185,21 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 pub(crate) struct GraphFilesArgs {
     /// Raw graph, .safetensors or .pt.
     pub(crate) graph: PathBuf,
-    /// Name of the graph.
+    /// Name of the graph; needs --graph-file-dir.
     #[arg(long)]
-    pub(crate) slug: String,
-    /// Folder for <slug>.json and graph-metadata.json.
+    pub(crate) slug: Option<String>,
+    /// Folder for <slug>.json and graph-metadata.json; needs --slug.
     #[arg(long, alias = "graph_file_dir")]
-    pub(crate) graph_file_dir: PathBuf,
+    pub(crate) graph_file_dir: Option<PathBuf>,
+    /// The raw graph in the other form, .safetensors or .pt.
+    #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Largest .pt to write (it is square), such as 4G.
+    #[arg(long, alias = "pt_limit", default_value = "8G", value_parser = parse_bytes)]
+    pub(crate) pt_limit: u64,
+    /// Folder of the model, for the words of a graph that holds only token ids, as Python's .pt files do.
+    #[arg(short, long)]
+    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) thresholds: ThresholdArgs,
     /// Write JSON that fits Neuronpedia's schema.

@@ -173,7 +173,7 @@ fn graph(path: &Path) -> Result<String, Failure> {
             file.links.len()
         ));
     }
-    let graph = files::read_raw(path)?;
+    let graph = files::read_raw(path)?.graph;
     let layout = graph.layout();
     Ok(format!(
         "raw graph          {}\nscan               {}\nprompt             {:?}\ntokens             {}\nlayers             {}\nactive features    {}\nselected features  {}\ntargets            {}\nrows               {} x {}\n",

@@ -14,10 +14,10 @@ mod pt;
 mod safetensors_graph;
 mod slug;
 
-pub use atomic::write_atomically;
+pub use atomic::{check_destination, remove_unfinished, write_atomically};
 pub use cantor::{feature_number, feature_of_number};
 pub use error::FormatError;
 pub use graph_json::*;
-pub use pt::{PtGraph, PtLimit, pt_size, read_pt, write_pt};
+pub use pt::{PtGraph, PtLimit, check_pt_size, pt_size, read_pt, write_pt};
 pub use safetensors_graph::{read_safetensors, write_safetensors};
 pub use slug::Slug;

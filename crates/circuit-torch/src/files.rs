@@ -139,7 +139,6 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
         Dtype::F32 => Kind::Float,
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
-        Dtype::I64 => Kind::Int64,
         _ => return None,
     })
 }

@@ -70,10 +70,14 @@ fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec,
         return Ok(RopeSpec { theta: top.unwrap_or(default_theta), scaling: RopeScaling::None });
     };
     let theta = object.opt_positive("rope_theta")?.or(top).unwrap_or(default_theta);
-    let kind = match object.opt_text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => object.opt_text("type")?,
-    };
+    // Two names of one key; newer files hold both.
+    let (kind, older) = (object.opt_text("rope_type")?, object.opt_text("type")?);
+    if let (Some(kind), Some(older)) = (&kind, &older)
+        && kind != older
+    {
+        return Err(config.refuse(key, "the same rope_type and type"));
+    }
+    let kind = kind.or(older);
     let scaling = match kind.as_deref().unwrap_or("default") {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: object.positive("factor")? },
