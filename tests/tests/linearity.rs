@@ -26,38 +26,40 @@ fn in_f64(case: &str, check: impl FnOnce(&LocalReplacement<'_>, &[Read])) {
     check(&replacement, &reads);
 }
 
-/// Every source in source order: where it writes, at which position, and what.
-fn sources(replacement: &LocalReplacement<'_>) -> Vec<(Site, usize, Tensor)> {
+/// Something added: at which site, at which position, what.
+type Write = (Site, usize, Tensor);
+
+/// Every source in source order: all that it writes.
+fn sources(replacement: &LocalReplacement<'_>) -> Vec<Vec<Write>> {
     let (n_pos, writes) = (replacement.n_pos(), replacement.transcoders().info().writes);
+    let n_layers = replacement.model().spec().n_layers();
     let mut all: Vec<_> =
-        (0..n_pos).map(|p| (Site::Embed, p, replacement.trace().token_vectors.get(p as i64))).collect();
+        (0..n_pos).map(|p| vec![(Site::Embed, p, replacement.trace().token_vectors.get(p as i64))]).collect();
     let activations = replacement.activations();
+    let site = |l| Site::Block(Layer::from(l), writes);
     for (l, transcoder) in replacement.transcoders().layers().iter().enumerate() {
-        let site = Site::Block(Layer::from(l), writes);
         for p in 0..n_pos {
             for i in replacement.order().group_features(Layer::from(l), Pos::from(p)) {
                 let index = Tensor::from_slice(&[i64::from(replacement.active()[i].index.0)]);
-                let row = transcoder.decoder_rows(&index).get(0) * activations.get(i as i64);
-                all.push((site, p, row));
+                let rows = transcoder.decoder_rows(&index).get(0) * activations.get(i as i64); // [n_outputs, d_model]
+                let outputs = (l..n_layers).take(transcoder.n_outputs()).enumerate();
+                all.push(outputs.map(|(j, output)| (site(output), p, rows.get(j as i64))).collect());
             }
-            all.push((site, p, replacement.errors(Layer::from(l)).get(p as i64)));
+            all.push(vec![(site(l), p, replacement.errors(Layer::from(l)).get(p as i64))]);
         }
     }
     all
 }
 
 /// What each row reads after a frozen pass with additions, `[batch, n_reads]`.
-fn frozen_reads(
-    replacement: &LocalReplacement<'_>,
-    reads: &[Read],
-    added: &[(Site, usize, Tensor)],
-) -> Tensor {
+fn frozen_reads(replacement: &LocalReplacement<'_>, reads: &[Read], added: &[Vec<Write>]) -> Tensor {
     let (model, set) = (replacement.model(), replacement.transcoders());
     let n_layers = model.spec().n_layers();
     let inputs = (0..n_layers).map(|l| Site::Block(Layer::from(l), set.info().reads));
     let mut hooks = Hooks::new().record(inputs).record([Site::UnembedIn]);
     let size = [added.len() as i64, replacement.n_pos() as i64, model.spec().d_model as i64];
-    for (row, (site, pos, write)) in added.iter().enumerate() {
+    let writes = added.iter().enumerate().flat_map(|(row, source)| source.iter().map(move |w| (row, w)));
+    for (row, (site, pos, write)) in writes {
         let addition = Tensor::zeros(size, (Kind::Double, Device::Cpu));
         addition.get(row as i64).get(*pos as i64).copy_(write);
         hooks = hooks.add(*site, addition);
@@ -85,8 +87,11 @@ fn edges_are_effects() {
             let allowed = rows.abs().amax([1], true).clamp_min(1.0) * 1e-9;
             let sources = sources(replacement);
             assert_eq!(rows.size(), [reads.len() as i64, sources.len() as i64]);
-            let nothing =
-                [(Site::Embed, 0, Tensor::zeros([rows_width(replacement)], (Kind::Double, Device::Cpu)))];
+            let nothing = [vec![(
+                Site::Embed,
+                0,
+                Tensor::zeros([rows_width(replacement)], (Kind::Double, Device::Cpu)),
+            )]];
             let undisturbed = frozen_reads(replacement, reads, &nothing);
             for (nth, together) in sources.chunks(TOGETHER).enumerate() {
                 let moved = (frozen_reads(replacement, reads, together) - &undisturbed).tr();

@@ -3,4 +3,5 @@
 mod cli;
 mod golden;
 mod golden_tokens;
+mod layouts;
 mod linearity;

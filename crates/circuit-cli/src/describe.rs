@@ -7,7 +7,7 @@ use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::Model;
 use circuit_model::spec::{LayerSpec, ModelSpec, NormPlaces, Reach};
-use circuit_transcoder::TranscoderSet;
+use circuit_transcoder::{SetDescription, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -106,16 +106,17 @@ fn layer(layer: &LayerSpec) -> String {
 }
 
 fn transcoders(path: &Path) -> Result<String, Failure> {
-    let (info, files) = TranscoderSet::describe(path)?;
+    let SetDescription { info, cross_layer, layout, layers } = TranscoderSet::describe(path)?;
+    let kind = if cross_layer { "cross-layer" } else { "per layer" };
     let mut text = format!(
-        "transcoder set     per layer, {} layers\nscan               {}\nmodel              {}\nreads              {}\nwrites             {}\n",
-        files.len(),
+        "transcoder set     {kind}, {} layers\nlayout             {layout}\nscan               {}\nmodel              {}\nreads              {}\nwrites             {}\n",
+        layers.len(),
         info.scan,
         info.model_name.as_deref().unwrap_or("not named"),
         info.reads,
         info.writes
     );
-    for (l, tensors) in files.iter().enumerate() {
+    for (l, tensors) in layers.iter().enumerate() {
         let tensors: Vec<_> = tensors.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
         let _ = writeln!(text, "layer {l:<12} {}", tensors.join(", "));
     }

@@ -185,6 +185,11 @@ impl TensorStore {
         Ok(Self { folder: folder.into(), files, home, used: RefCell::default() })
     }
 
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.home.keys().map(String::as_str)
+    }
+
     /// Whether there is a tensor of that name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {

@@ -3,7 +3,7 @@
 use crate::TranscoderError;
 use circuit_index::LayerSite;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The keys a set may have; anything else is refused by name.
 #[derive(Deserialize)]
@@ -18,8 +18,19 @@ struct Raw {
     k: Option<usize>,
 }
 
+/// How far a feature's writes reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetKind {
+    /// To its own layer.
+    PerLayer,
+    /// To its own layer and all above.
+    CrossLayer,
+}
+
 /// What a `config.yaml` says.
 pub(crate) struct Config {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: SetKind,
     pub(crate) model_name: Option<String>,
     pub(crate) scan: Option<String>,
     pub(crate) reads: LayerSite,
@@ -37,13 +48,14 @@ impl Config {
         let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
         let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
         let raw: Raw = serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
-        match raw.model_kind.as_str() {
-            "transcoder_set" => {}
-            "cross_layer_transcoder" => {
-                return Err(bad("cross-layer transcoders are not supported yet".into()));
+        let kind = match raw.model_kind.as_str() {
+            "transcoder_set" => SetKind::PerLayer,
+            "cross_layer_transcoder" => SetKind::CrossLayer,
+            other => {
+                let known = "expected transcoder_set or cross_layer_transcoder";
+                return Err(bad(format!("model_kind `{other}` is not known, {known}")));
             }
-            other => return Err(bad(format!("model_kind `{other}` is not known, expected transcoder_set"))),
-        }
+        };
         let site = |key: &str, name: &str, allowed: &[LayerSite]| {
             let names = || allowed.iter().map(|s| s.name()).collect::<Vec<_>>().join(", ");
             let site = name.parse().ok().filter(|s| allowed.contains(s));
@@ -61,11 +73,13 @@ impl Config {
             }
         };
         Ok(Self {
+            kind,
             reads: site("feature_input_hook", &raw.feature_input_hook, READABLE)?,
             writes: site("feature_output_hook", &raw.feature_output_hook, WRITABLE)?,
             model_name: raw.model_name,
             scan: raw.scan,
             top_k,
+            path,
         })
     }
 }

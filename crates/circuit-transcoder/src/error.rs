@@ -33,6 +33,16 @@ pub enum TranscoderError {
         /// Which file is missing or too many.
         detail: String,
     },
+    /// Files that no known layout describes.
+    #[error("{}: the files follow no layout that is known for this set: found {found}; known: {known}", path.display())]
+    UnknownLayout {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is there: tensors, or files.
+        found: String,
+        /// The layouts, with their files and tensors.
+        known: String,
+    },
     /// A tensor that has no meaning in a transcoder.
     #[error("{}: tensor `{name}` is not part of a transcoder (known: {known})", path.display())]
     UnknownTensor {

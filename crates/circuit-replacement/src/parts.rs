@@ -1,0 +1,125 @@
+//! MLP outputs taken apart: which features are active, what they write at which layer, and what is left over.
+//!
+//! All at the transcoders' sites; how writes get from there into the residual stream is not known here. A feature may write
+//! at several layers, so layers are encoded first, then written, then compared with what the model computed.
+
+use crate::ReplacementError;
+use circuit_index::{FeatureId, Pos, PositionOrder, SourceOrder};
+use circuit_transcoder::{ActiveFeatures, TranscoderSet};
+use tch::{Device, Kind, Tensor};
+
+/// The MLP outputs of one prompt, taken apart. Tensors have the type of the inputs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// All active features, ascending.
+    pub(crate) active: Vec<FeatureId>,
+    /// Their activations, layer by layer.
+    pub(crate) activations: Vec<Tensor>,
+    pub(crate) order: SourceOrder,
+    pub(crate) by_position: PositionOrder,
+    /// `[n, d_model]` for each layer: what features write there, in the order of [`PositionOrder`].
+    pub(crate) writes: Vec<Tensor>,
+    /// `[n]` for each layer: at which position each of these is written.
+    pub(crate) positions: Vec<Tensor>,
+    /// `[pos, d_model]` for each layer: output less reconstruction, zero at ignored positions.
+    pub(crate) errors: Vec<Tensor>,
+    /// For each layer the fraction of variance that is left over.
+    pub(crate) unexplained: Vec<f64>,
+}
+
+impl Parts {
+    /// Takes `outputs [pos, d_model]` apart with what the transcoders find in `inputs [pos, d_model]`, one of each per layer.
+    pub(crate) fn new(
+        set: &TranscoderSet,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        ignored: usize,
+    ) -> Result<Self, ReplacementError> {
+        let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
+        let found = set.layers().iter().zip(inputs).enumerate();
+        let found = found.map(|(l, (transcoder, input))| transcoder.encode(input, ignored, l));
+        let found: Vec<ActiveFeatures> = found.collect::<Result<_, _>>()?;
+        let mut active = Vec::new();
+        for (l, features) in found.iter().enumerate() {
+            let (positions, indices) = (to_vec(&features.positions)?, to_vec(&features.indices)?);
+            active.extend(
+                positions.iter().zip(&indices).map(|(&p, &f)| FeatureId::new(l, p as usize, f as usize)),
+            );
+        }
+        let order = SourceOrder::new(n_layers, n_pos, &active);
+        let by_position = PositionOrder::new(&order);
+        let (writes, positions) = written(set, &found, &by_position, &inputs[0]);
+
+        let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
+        for (l, transcoder) in set.layers().iter().enumerate() {
+            let error = &outputs[l] - transcoder.reconstruct(&writes[l], &positions[l], &inputs[l]);
+            // No error nodes where there are no features.
+            let _ = error.narrow(0, 0, ignored.min(n_pos) as i64).zero_();
+            if !bool::try_from(error.isfinite().all())? {
+                let culprit = format!(" at layer {l}: decoder rows of active features hold NaN or infinity");
+                return Err(ReplacementError::NotFinite { what: "reconstruction errors", culprit });
+            }
+            unexplained.push(unexplained_share(&outputs[l], &error, ignored)?);
+            errors.push(error);
+        }
+        let activations = found.into_iter().map(|features| features.values).collect();
+        Ok(Self { active, activations, order, by_position, writes, positions, errors, unexplained })
+    }
+}
+
+/// What features write at each layer, and at which positions. The decoder rows of one layer's active features are read at a
+/// time, so that besides the result only they are held.
+fn written(
+    set: &TranscoderSet,
+    found: &[ActiveFeatures],
+    by_position: &PositionOrder,
+    like: &Tensor,
+) -> (Vec<Tensor>, Vec<Tensor>) {
+    let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
+    let n_layers = found.len();
+    let at = |pos| Pos::from(pos as usize);
+    let positions = (0..n_layers).map(|output| {
+        let n_at = |pos| by_position.features(set.writers(output), at(pos)).len();
+        let positions: Vec<i64> = (0..n_pos).flat_map(|pos| std::iter::repeat_n(pos, n_at(pos))).collect();
+        Tensor::from_slice(&positions).to_device(like.device())
+    });
+    let positions: Vec<Tensor> = positions.collect();
+    let mut writes: Vec<Tensor> = positions
+        .iter()
+        .map(|positions| Tensor::zeros([positions.size()[0], d_model], (like.kind(), like.device())))
+        .collect();
+    for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
+        let rows = transcoder.decoder_rows(&features.indices) * features.values.view([-1, 1, 1]); // [n, n_outputs, d_model]
+        for (j, output) in (l..n_layers).take(transcoder.n_outputs()).enumerate() {
+            // Where the features of layer l stand among all that write at this layer.
+            let (mut places, mut first) = (Vec::new(), 0);
+            for pos in 0..n_pos {
+                let all = by_position.features(set.writers(output), at(pos));
+                let own = by_position.features(l..l + 1, at(pos));
+                places.extend(own.map(|place| (first + place - all.start) as i64));
+                first += all.len();
+            }
+            let places = Tensor::from_slice(&places).to_device(like.device());
+            let _ = writes[output].index_copy_(0, &places, &rows.select(1, j as i64));
+        }
+    }
+    (writes, positions)
+}
+
+fn to_vec(t: &Tensor) -> Result<Vec<i64>, ReplacementError> {
+    Ok(Vec::try_from(t.to_device(Device::Cpu))?)
+}
+
+fn unexplained_share(output: &Tensor, error: &Tensor, ignored: usize) -> Result<f64, ReplacementError> {
+    let kept = output.size()[0] - ignored as i64;
+    if kept <= 0 {
+        return Ok(0.0);
+    }
+    let output = output.narrow(0, ignored as i64, kept).to_kind(Kind::Double);
+    let error = error.narrow(0, ignored as i64, kept).to_kind(Kind::Double);
+    // On a single position there is no variance: compare with the output itself.
+    let centre = if kept > 1 { output.mean_dim(0, true, Kind::Double) } else { output.zeros_like() };
+    let total = f64::try_from((output - centre).square().sum(Kind::Double))?;
+    let left = f64::try_from(error.square().sum(Kind::Double))?;
+    Ok(if total > 0.0 { left / total } else { 0.0 })
+}
