@@ -1,6 +1,6 @@
 //! The local replacement model: one run of a model, taken apart, and what each source writes into the residual stream.
 
-use crate::parts::Parts;
+use crate::parts::{Parts, unexplained};
 use crate::{FrozenLayer, ReplacementError, Trace};
 use circuit_index::{FeatureId, Layer, LayerSite, PositionOrder, Site, SourceOrder, TokenId};
 use circuit_model::{Block, Hooks, Model, TokenBatch};
@@ -180,8 +180,8 @@ impl<'a> LocalReplacement<'a> {
                 let inputs =
                     (0..n_layers).map(|l| wide(&values[&Site::Block(Layer::from(l), site)].select(0, 0)));
                 let inputs: Vec<_> = inputs.collect();
-                let parts = Parts::new(self.transcoders, &inputs, &outputs, self.ignored)?;
-                let mean = parts.unexplained.iter().sum::<f64>() / n_layers as f64;
+                let shares = unexplained(self.transcoders, &inputs, &outputs, self.ignored)?;
+                let mean = shares.iter().sum::<f64>() / n_layers as f64;
                 if mean < best.1 {
                     best = (site, mean);
                 }

@@ -5,8 +5,12 @@
 
 use crate::ReplacementError;
 use circuit_index::{FeatureId, Pos, PositionOrder, SourceOrder};
-use circuit_transcoder::{ActiveFeatures, TranscoderSet};
+use circuit_transcoder::{ActiveFeatures, Transcoder, TranscoderSet};
+use std::ops::Range;
 use tch::{Device, Kind, Tensor};
+
+/// Numbers in decoder rows that are held at once on their way from the files.
+const MAX_ROWS: i64 = 1 << 26;
 
 /// The MLP outputs of one prompt, taken apart. Tensors have the type of the inputs.
 #[derive(Debug)]
@@ -67,8 +71,56 @@ impl Parts {
     }
 }
 
-/// What features write at each layer, and at which positions. The decoder rows of one layer's active features are read at a
-/// time, so that besides the result only they are held.
+/// How much of each layer's `outputs` the transcoders leave unexplained when they read `inputs`. Unlike [`Parts::new`] it keeps no
+/// writes: at a site that a set is not made for, a good part of all features can be active.
+pub(crate) fn unexplained(
+    set: &TranscoderSet,
+    inputs: &[Tensor],
+    outputs: &[Tensor],
+    ignored: usize,
+) -> Result<Vec<f64>, ReplacementError> {
+    let mut left: Vec<Tensor> = Vec::new();
+    for ((transcoder, input), output) in set.layers().iter().zip(inputs).zip(outputs) {
+        let nothing = Tensor::zeros([0, output.size()[1]], (output.kind(), output.device()));
+        let nowhere = Tensor::zeros([0], (Kind::Int64, output.device()));
+        left.push(output - transcoder.reconstruct(&nothing, &nowhere, input));
+    }
+    for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
+        let features = transcoder.encode(input, ignored, l)?;
+        each_write(transcoder, &features, |j, piece, rows| {
+            let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
+            if let Some(left) = left.get_mut(l + j) {
+                let _ = left.index_add_(0, &positions, &-rows);
+            }
+        });
+    }
+    left.iter().zip(outputs).map(|(left, output)| unexplained_share(output, left, ignored)).collect()
+}
+
+/// Calls `take` with what the active features of a layer write j layers above it: j, which of them, and their rows
+/// `[n, d_model]`. Goes on piece by piece, so that few decoder rows are held at a time.
+fn each_write(
+    transcoder: &Transcoder,
+    features: &ActiveFeatures,
+    mut take: impl FnMut(usize, Range<i64>, &Tensor),
+) {
+    let n_outputs = transcoder.n_outputs();
+    let step = (MAX_ROWS / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
+    let n_active = features.indices.size()[0];
+    let mut start = 0;
+    while start < n_active {
+        let end = n_active.min(start + step);
+        let piece = |t: &Tensor| t.narrow(0, start, end - start);
+        let rows =
+            transcoder.decoder_rows(&piece(&features.indices)) * piece(&features.values).view([-1, 1, 1]);
+        for j in 0..n_outputs {
+            take(j, start..end, &rows.select(1, j as i64));
+        }
+        start = end;
+    }
+}
+
+/// What features write at each layer, and at which positions.
 fn written(
     set: &TranscoderSet,
     found: &[ActiveFeatures],
@@ -89,9 +141,8 @@ fn written(
         .map(|positions| Tensor::zeros([positions.size()[0], d_model], (like.kind(), like.device())))
         .collect();
     for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
-        let rows = transcoder.decoder_rows(&features.indices) * features.values.view([-1, 1, 1]); // [n, n_outputs, d_model]
-        for (j, output) in (l..n_layers).take(transcoder.n_outputs()).enumerate() {
-            // Where the features of layer l stand among all that write at this layer.
+        // Where the features of layer l stand among all that write at a layer.
+        let places = (l..n_layers).take(transcoder.n_outputs()).map(|output| {
             let (mut places, mut first) = (Vec::new(), 0);
             for pos in 0..n_pos {
                 let all = by_position.features(set.writers(output), at(pos));
@@ -99,9 +150,14 @@ fn written(
                 places.extend(own.map(|place| (first + place - all.start) as i64));
                 first += all.len();
             }
-            let places = Tensor::from_slice(&places).to_device(like.device());
-            let _ = writes[output].index_copy_(0, &places, &rows.select(1, j as i64));
-        }
+            Tensor::from_slice(&places).to_device(like.device())
+        });
+        let places: Vec<Tensor> = places.collect();
+        each_write(transcoder, features, |j, piece, rows| {
+            if let Some(places) = places.get(j) {
+                let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
+            }
+        });
     }
     (writes, positions)
 }
