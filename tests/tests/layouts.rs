@@ -1,45 +1,15 @@
 //! Layouts of transcoder sets: however the same weights lie in files, the same is read; what is not understood is refused by
 //! name.
 
+use crate::tensors::{read, write};
 use circuit_index::{Layer, TokenId};
 use circuit_model::Model;
 use circuit_replacement::LocalReplacement;
 use circuit_tests::{Expected, fixture};
 use circuit_transcoder::{TranscoderError, TranscoderSet};
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-/// The fp32 tensors of a file.
-type Tensors = BTreeMap<String, Tensor>;
-
-fn read(path: &Path) -> Tensors {
-    let bytes = fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |(name, view): (String, TensorView<'_>)| {
-        let shape: Vec<_> = view.shape().iter().map(|&n| n as i64).collect();
-        (name, Tensor::from_data_size(view.data(), &shape, Kind::Float))
-    };
-    file.tensors().into_iter().map(tensor).collect()
-}
-
-fn write(path: &Path, tensors: &Tensors) {
-    let bytes = |t: &Tensor| {
-        let numbers: Vec<f32> = Vec::try_from(t.contiguous().flatten(0, -1)).unwrap();
-        numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()
-    };
-    let data: Vec<_> = tensors
-        .iter()
-        .map(|(name, t)| (name, t.size().iter().map(|&n| n as usize).collect::<Vec<_>>(), bytes(t)))
-        .collect();
-    let views = data
-        .iter()
-        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-    safetensors::serialize_to_file(views, None, path).unwrap();
-}
 
 /// A copy of a fixture's set, to be changed.
 fn copy(case: &str) -> tempfile::TempDir {

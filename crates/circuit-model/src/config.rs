@@ -210,6 +210,17 @@ impl HfConfig {
         Ok(object.map(|values| Self::new(self.path.clone(), format!("{}{key}.", self.prefix), values)))
     }
 
+    /// An object inside this one that must be there.
+    pub(crate) fn object(&self, key: &str) -> Result<Self, SpecError> {
+        let object = self.opt_object(key)?;
+        self.required(key, object)
+    }
+
+    /// Declares keys that change nothing about the part of the model that is run.
+    pub(crate) fn leave_aside(&self, keys: &[&str]) {
+        self.used.borrow_mut().extend(keys.iter().map(|&key| key.to_owned()));
+    }
+
     /// Which family it is: `model_type`.
     ///
     /// # Errors

@@ -120,6 +120,8 @@ pub(crate) struct WeightMap {
     pub(crate) transposed: bool,
     /// Ends of names that are no weights.
     pub(crate) ignored: &'static [&'static str],
+    /// Starts of names of what stands beside the language model, such as a vision tower.
+    pub(crate) beside: &'static [&'static str],
 }
 
 /// Whatever hands out the tensors of a model.
@@ -156,6 +158,7 @@ impl Checkpoint {
     pub(crate) fn finish(&self, tied: bool) -> Result<(), ModelError> {
         let known = |name: &str| {
             self.map.ignored.iter().any(|end| name.ends_with(end))
+                || self.map.beside.iter().any(|start| name.starts_with(start))
                 || (tied && name.ends_with(self.map.unembed))
         };
         match self.store.unused().into_iter().find(|(_, name)| !known(name)) {

@@ -3,7 +3,7 @@
 use crate::TranscoderError;
 use circuit_index::LayerSite;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The keys a set may have; anything else is refused by name.
 #[derive(Deserialize)]
@@ -16,6 +16,7 @@ struct Raw {
     scan: Option<String>,
     activation: Option<String>,
     k: Option<usize>,
+    transcoders: Option<Vec<String>>,
 }
 
 /// How far a feature's writes reach.
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) scan: Option<String>,
     pub(crate) reads: LayerSite,
     pub(crate) writes: LayerSite,
+    /// The files of the layers, relative to the folder, where the set lists them.
+    pub(crate) files: Option<Vec<PathBuf>>,
     /// `k`, where the set says that it keeps the k largest pre-activations.
     pub(crate) top_k: Option<usize>,
 }
@@ -44,6 +47,9 @@ const WRITABLE: &[LayerSite] = &[LayerSite::MlpRawOut, LayerSite::MlpOut];
 
 impl Config {
     pub(crate) fn open(folder: &Path) -> Result<Self, TranscoderError> {
+        if !folder.is_dir() {
+            return Err(TranscoderError::NoFolder { path: folder.into() });
+        }
         let path = folder.join("config.yaml");
         let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
         let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
@@ -72,8 +78,10 @@ impl Config {
                 return Err(bad(format!("activation `{other}` is not known, expected relu or topk")));
             }
         };
+        let files = raw.transcoders.map(|list| list.iter().map(|file| beside(file).map_err(&bad)).collect());
         Ok(Self {
             kind,
+            files: files.transpose()?,
             reads: site("feature_input_hook", &raw.feature_input_hook, READABLE)?,
             writes: site("feature_output_hook", &raw.feature_output_hook, WRITABLE)?,
             model_name: raw.model_name,
@@ -81,6 +89,20 @@ impl Config {
             top_k,
             path,
         })
+    }
+}
+
+/// A file that a config names, which must lie in the same folder or below.
+fn beside(file: &str) -> Result<PathBuf, String> {
+    if file.starts_with("hf://") {
+        return Err(format!(
+            "transcoders: `{file}` is an address on the hub, expected a file below this folder"
+        ));
+    }
+    let path = PathBuf::from(file);
+    match path.components().all(|part| matches!(part, Component::Normal(_))) && !file.is_empty() {
+        true => Ok(path),
+        false => Err(format!("transcoders: `{file}` lies outside this folder")),
     }
 }
 

@@ -1,14 +1,13 @@
-//! Published layouts: which files a set consists of, what their tensors are called, and how they lie.
+//! Published layouts: what the tensors of a layer are called, and how they lie.
 //!
 //! A layout is data; one reader turns any of them into a [`Transcoder`], so that nothing behind it knows where weights came
 //! from. What is stored the other way round becomes a view, not a copy. To add a layout, add a constant and a line in
-//! [`LAYOUTS`].
+//! [`LAYOUTS`]. Which files a set consists of: `files.rs`.
 
 use crate::TranscoderError;
 use crate::config::{Config, SetKind};
 use crate::transcoder::{Activation, Transcoder};
 use circuit_torch::TensorStore;
-use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 /// How one layer of a set is stored. In names `{}` stands for the layer.
@@ -16,11 +15,13 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct Layout {
     /// For readers and messages.
     pub(crate) name: &'static str,
-    kind: SetKind,
-    /// The files of a layer, where the config does not list them.
-    files: &'static [&'static str],
+    pub(crate) kind: SetKind,
+    /// The files of a layer, where the config does not list them; none if it must.
+    pub(crate) files: &'static [&'static str],
     /// `[n_features, d_model]`.
     W_enc: &'static str,
+    /// Whether it is stored `[d_model, n_features]`.
+    W_enc_turned: bool,
     /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
     W_dec: &'static str,
     /// `[n_features]`.
@@ -32,7 +33,7 @@ pub(crate) struct Layout {
     /// `[d_model, d_model]`, may be absent.
     W_skip: &'static str,
     /// Whether the skip is `x W_skip` and not `x W_skip^T`.
-    skip_turned: bool,
+    W_skip_turned: bool,
 }
 
 const PER_LAYER: Layout = Layout {
@@ -40,12 +41,13 @@ const PER_LAYER: Layout = Layout {
     kind: SetKind::PerLayer,
     files: &["layer_{}.safetensors"],
     W_enc: "W_enc",
+    W_enc_turned: false,
     W_dec: "W_dec",
     b_enc: "b_enc",
     b_dec: "b_dec",
     threshold: "activation_function.threshold",
     W_skip: "W_skip",
-    skip_turned: false,
+    W_skip_turned: false,
 };
 
 const CROSS_LAYER: Layout = Layout {
@@ -53,16 +55,31 @@ const CROSS_LAYER: Layout = Layout {
     kind: SetKind::CrossLayer,
     files: &["W_enc_{}.safetensors", "W_dec_{}.safetensors"],
     W_enc: "W_enc_{}",
+    W_enc_turned: false,
     W_dec: "W_dec_{}",
     b_enc: "b_enc_{}",
     b_dec: "b_dec_{}",
     threshold: "threshold_{}",
     W_skip: "W_skip_{}",
-    skip_turned: true,
+    W_skip_turned: true,
+};
+
+const GEMMA_SCOPE_2: Layout = Layout {
+    name: "GemmaScope 2",
+    kind: SetKind::PerLayer,
+    files: &[],
+    W_enc: "w_enc",
+    W_enc_turned: true,
+    W_dec: "w_dec",
+    b_enc: "b_enc",
+    b_dec: "b_dec",
+    threshold: "threshold",
+    W_skip: "affine_skip_connection",
+    W_skip_turned: true,
 };
 
 /// All layouts that are understood.
-const LAYOUTS: &[Layout] = &[PER_LAYER, CROSS_LAYER];
+pub(crate) const LAYOUTS: &[Layout] = &[PER_LAYER, CROSS_LAYER, GEMMA_SCOPE_2];
 
 /// A layer of a set for a model.
 #[derive(Clone, Copy)]
@@ -75,46 +92,23 @@ pub(crate) struct Place {
 }
 
 impl Layout {
-    /// The layout of a set's files: the first whose files are there and hold its tensors.
-    pub(crate) fn find(folder: &Path, config: &Config) -> Result<&'static Self, TranscoderError> {
-        let mut found = None;
-        for layout in LAYOUTS.iter().filter(|l| l.kind == config.kind) {
-            let files = layout.files_of(0);
-            if !files.iter().all(|file| folder.join(file).is_file()) {
-                continue;
-            }
-            let store = TensorStore::open(folder, &files)?;
-            if layout.needed(0).iter().all(|name| store.contains(name)) {
-                return Ok(layout);
-            }
-            let names = store.names().take(12).collect::<Vec<_>>().join(", ");
-            found = Some((folder.join(&files[0]), format!("tensors {names}")));
-        }
-        let (path, found) = found.unwrap_or_else(|| (folder.into(), listing(folder)));
-        let known = LAYOUTS.iter().filter(|l| l.kind == config.kind).map(|layout| {
-            format!("{} ({} with {})", layout.name, layout.files.join(", "), layout.needed_names().join(", "))
-        });
-        let known = known.collect::<Vec<_>>().join("; ");
-        Err(TranscoderError::UnknownLayout { path, found, known })
+    /// Whether a store holds the tensors of a layer in this layout.
+    pub(crate) fn describes(&self, store: &TensorStore, layer: usize) -> bool {
+        self.needed_names().iter().all(|name| store.contains(&numbered(name, layer)))
     }
 
-    /// The files of a layer, relative to the set's folder.
-    pub(crate) fn files_of(&self, layer: usize) -> Vec<PathBuf> {
-        self.files.iter().map(|file| PathBuf::from(numbered(file, layer))).collect()
-    }
-
-    /// The layer whose first file has this name.
-    pub(crate) fn layer_of(&self, file: &str) -> Option<usize> {
-        let (before, after) = self.files[0].split_once("{}")?;
-        file.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
+    /// In words: its name, its files, and the tensors without which it is none.
+    pub(crate) fn in_words(&self) -> String {
+        let files = if self.files.is_empty() {
+            "files listed under `transcoders`".into()
+        } else {
+            self.files.join(", ")
+        };
+        format!("{} ({files} with {})", self.name, self.needed_names().join(", "))
     }
 
     fn needed_names(&self) -> [&'static str; 4] {
         [self.W_enc, self.W_dec, self.b_enc, self.b_dec]
-    }
-
-    fn needed(&self, layer: usize) -> [String; 4] {
-        self.needed_names().map(|name| numbered(name, layer))
     }
 
     /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
@@ -140,13 +134,17 @@ impl Layout {
                 store.tensor(&name(self.W_dec), &[f, (at.n_layers - at.layer) as i64, d])?
             }
         };
+        let W_enc = match self.W_enc_turned {
+            false => store.tensor(&name(self.W_enc), &[f, d])?,
+            true => store.tensor(&name(self.W_enc), &[d, f])?.f_tr()?,
+        };
         let W_skip = optional(self.W_skip, &[d, d])?;
         let transcoder = Transcoder {
-            W_enc: store.tensor(&name(self.W_enc), &[f, d])?,
+            W_enc,
             W_dec,
             b_enc: small(self.b_enc, &[f])?,
             b_dec: small(self.b_dec, &[d])?,
-            W_skip: if self.skip_turned { W_skip.map(|w| w.f_tr()).transpose()? } else { W_skip },
+            W_skip: if self.W_skip_turned { W_skip.map(|w| w.f_tr()).transpose()? } else { W_skip },
             activation: activation(config, optional(self.threshold, &[f])?, f)?,
         };
         match store.unused().first() {
@@ -160,7 +158,8 @@ impl Layout {
     }
 }
 
-fn numbered(name: &str, layer: usize) -> String {
+/// A name with the layer in place of `{}`.
+pub(crate) fn numbered(name: &str, layer: usize) -> String {
     name.replace("{}", &layer.to_string())
 }
 
@@ -178,13 +177,4 @@ fn activation(
         (None, Some(k)) => bad(format!("k = {k}, but the set has only {n_features} features per layer")),
         (Some(_), Some(_)) => bad("activation is topk, but the files hold thresholds".into()),
     }
-}
-
-/// Some of the files of a folder, for messages.
-fn listing(folder: &Path) -> String {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names.truncate(12);
-    format!("files {}", names.join(", "))
 }

@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod files;
 mod layout;
 mod set;
 mod transcoder;

@@ -2,10 +2,10 @@
 
 use crate::TranscoderError;
 use crate::config::{Config, SetKind};
-use crate::layout::{Layout, Place};
+use crate::files::SetFiles;
+use crate::layout::Place;
 use crate::transcoder::Transcoder;
 use circuit_index::LayerSite;
-use circuit_torch::{TensorStore, TorchError};
 use std::ops::Range;
 use std::path::Path;
 use tch::{Device, Kind};
@@ -57,11 +57,12 @@ impl TranscoderSet {
         wide: Kind,
         device: Device,
     ) -> Result<Self, TranscoderError> {
-        let (config, layout) = understand(folder)?;
-        check_layers(folder, layout, n_layers)?;
+        let config = Config::open(folder)?;
+        let files = SetFiles::find(folder, &config)?;
+        files.check_layers(n_layers)?;
         let layers = (0..n_layers).map(|layer| {
-            let store = TensorStore::open(folder, &layout.files_of(layer))?;
-            layout.read(&store, &config, Place { layer, n_layers, d_model: d_model as i64, wide, device })
+            let place = Place { layer, n_layers, d_model: d_model as i64, wide, device };
+            files.layout.read(&files.open(layer)?, &config, place)
         });
         let layers = layers.collect::<Result<_, _>>()?;
         Ok(Self { info: info(folder, config), layers })
@@ -72,15 +73,17 @@ impl TranscoderSet {
     /// # Errors
     /// If the config or a file cannot be read, or the files follow no known layout.
     pub fn describe(folder: &Path) -> Result<SetDescription, TranscoderError> {
-        let (config, layout) = understand(folder)?;
+        let config = Config::open(folder)?;
+        let files = SetFiles::find(folder, &config)?;
         let mut layers = Vec::new();
-        while layout.files_of(layers.len()).iter().all(|file| folder.join(file).is_file()) {
-            let store = TensorStore::open(folder, &layout.files_of(layers.len()))?;
+        while files.has(layers.len()) {
+            let store = files.open(layers.len())?;
             let shapes = store.names().map(|n| (n.to_owned(), store.shape(n).unwrap_or_default().to_vec()));
             layers.push(shapes.collect());
         }
+        let layout = files.layout.name;
         let cross_layer = config.kind == SetKind::CrossLayer;
-        Ok(SetDescription { info: info(folder, config), cross_layer, layout: layout.name, layers })
+        Ok(SetDescription { info: info(folder, config), cross_layer, layout, layers })
     }
 
     /// A set made in memory, for tests and training.
@@ -109,35 +112,8 @@ impl TranscoderSet {
     }
 }
 
-fn understand(folder: &Path) -> Result<(Config, &'static Layout), TranscoderError> {
-    if !folder.is_dir() {
-        return Err(TranscoderError::NoFolder { path: folder.into() });
-    }
-    let config = Config::open(folder)?;
-    let layout = Layout::find(folder, &config)?;
-    Ok((config, layout))
-}
-
 fn info(folder: &Path, config: Config) -> SetInfo {
     let scan = config.scan.or_else(|| config.model_name.clone());
     let scan = scan.unwrap_or_else(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
     SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes }
-}
-
-/// There must be files for exactly the model's layers.
-fn check_layers(folder: &Path, layout: &Layout, expected: usize) -> Result<(), TranscoderError> {
-    let listing =
-        std::fs::read_dir(folder).map_err(|source| TorchError::Io { path: folder.into(), source })?;
-    let mut found: Vec<_> =
-        listing.flatten().filter_map(|e| layout.layer_of(&e.file_name().to_string_lossy())).collect();
-    found.sort_unstable();
-    let file = |layer| layout.files_of(layer)[0].display().to_string();
-    let detail = match (0..expected).find(|l| !found.contains(l)) {
-        Some(missing) => format!("{} is missing", file(missing)),
-        None => match found.iter().find(|&&l| l >= expected) {
-            Some(&extra) => format!("{} is one too many", file(extra)),
-            None => return Ok(()),
-        },
-    };
-    Err(TranscoderError::Layers { path: folder.into(), found: found.len(), expected, detail })
 }

@@ -91,5 +91,6 @@ pub(super) fn weights() -> WeightMap {
         unembed: "lm_head.weight",
         transposed: false,
         ignored: &[".rotary_emb.inv_freq"],
+        beside: &[],
     }
 }

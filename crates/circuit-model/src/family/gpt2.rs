@@ -80,5 +80,6 @@ pub(super) fn weights() -> WeightMap {
         transposed: true,
         // The causal mask, which old checkpoints hold as if it were a weight.
         ignored: &[".attn.bias", ".attn.masked_bias"],
+        beside: &[],
     }
 }

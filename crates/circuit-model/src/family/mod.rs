@@ -5,6 +5,7 @@
 //! description grows an enum arm.
 
 mod gemma2;
+mod gemma3;
 mod gpt2;
 mod llama;
 mod qwen3;
@@ -26,6 +27,8 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "llama", spec: llama::spec, weights: llama::weights },
     Family { model_type: "qwen3", spec: qwen3::spec, weights: qwen3::weights },
     Family { model_type: "gemma2", spec: gemma2::spec, weights: gemma2::weights },
+    Family { model_type: "gemma3_text", spec: gemma3::spec, weights: gemma3::weights },
+    Family { model_type: "gemma3", spec: gemma3::spec_beside_vision, weights: gemma3::weights },
     Family { model_type: "gpt2", spec: gpt2::spec, weights: gpt2::weights },
 ];
 
@@ -61,19 +64,23 @@ fn act(config: &HfConfig, key: &str, default: &str) -> Result<Act, SpecError> {
 
 /// Rotary positions in the two spellings of Hugging Face: `rope_theta` with `rope_scaling`, or `rope_parameters`.
 fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec, SpecError> {
-    let top = config.opt_positive("rope_theta")?;
-    let (object, key) = match config.opt_object("rope_parameters")? {
-        Some(object) => (Some(object), "rope_parameters"),
-        None => (config.opt_object("rope_scaling")?, "rope_scaling"),
+    let theta = config.opt_positive("rope_theta")?.unwrap_or(default_theta);
+    let object = match config.opt_object("rope_parameters")? {
+        Some(object) => Some(object),
+        None => config.opt_object("rope_scaling")?,
     };
-    let Some(object) = object else {
-        return Ok(RopeSpec { theta: top.unwrap_or(default_theta), scaling: RopeScaling::None });
-    };
-    let theta = object.opt_positive("rope_theta")?.or(top).unwrap_or(default_theta);
-    let kind = match object.opt_text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => object.opt_text("type")?,
-    };
+    match object {
+        Some(object) => stretched_rope(&object, family, theta),
+        None => Ok(RopeSpec { theta, scaling: RopeScaling::None }),
+    }
+}
+
+/// Rotary positions from an object of their own.
+fn stretched_rope(object: &HfConfig, family: &str, theta: f64) -> Result<RopeSpec, SpecError> {
+    let theta = object.opt_positive("rope_theta")?.unwrap_or(theta);
+    // `type` is an older name of the same.
+    let older = object.opt_text("type")?;
+    let kind = object.opt_text("rope_type")?.or(older);
     let scaling = match kind.as_deref().unwrap_or("default") {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: object.positive("factor")? },
@@ -83,7 +90,7 @@ fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec,
             high_freq_factor: object.positive("high_freq_factor")?,
             original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
         },
-        _ => return Err(config.refuse(key, "a rope_type of default, linear or llama3")),
+        _ => return Err(object.refuse("rope_type", "default, linear or llama3")),
     };
     object.finish(family)?;
     Ok(RopeSpec { theta, scaling })
