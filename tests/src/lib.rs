@@ -15,7 +15,7 @@ use std::{
 /// The cases with random small models: folders of `tests/fixtures` with `model/`, `transcoders/`, `expected.json`,
 /// `expected.safetensors`, `tokenization.json`, `graph.json` and `graph-metadata.json`; `llama-plt-relu` also has
 /// `graph.pt`.
-pub const CASES: [&str; 10] = [
+pub const CASES: [&str; 11] = [
     "llama-plt-relu",
     "qwen3-plt-relu",
     "gemma2-plt-jumprelu",
@@ -26,6 +26,7 @@ pub const CASES: [&str; 10] = [
     "gemma2-clt-jumprelu",
     "gemma3-plt-jumprelu",
     "gemma3-it-plt-jumprelu",
+    "gpt_oss-clt-jumprelu",
 ];
 
 /// The trained model that the project carries has its expected values in this folder of `tests/fixtures`; its files are

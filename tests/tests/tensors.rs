@@ -1,4 +1,4 @@
-//! Safetensors files that tests read, change and write: fp32 alone.
+//! Safetensors files that tests read, change and write: fp32, and bytes to write.
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -21,18 +21,22 @@ pub(crate) fn read(path: &Path) -> Tensors {
     file.tensors().into_iter().map(tensor).collect()
 }
 
-/// Writes a file, whatever way the tensors lie in memory.
+/// Writes a file, whatever way the tensors lie in memory: bytes as bytes, all else as fp32.
 pub(crate) fn write(path: &Path, tensors: &Tensors) {
-    let bytes = |t: &Tensor| {
-        let numbers: Vec<f32> = Vec::try_from(t.contiguous().flatten(0, -1)).unwrap();
-        numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()
-    };
-    let data: Vec<_> = tensors
-        .iter()
-        .map(|(name, t)| (name, t.size().iter().map(|&n| n as usize).collect::<Vec<_>>(), bytes(t)))
-        .collect();
+    let data = tensors.iter().map(|(name, t)| {
+        let shape = t.size().iter().map(|&n| n as usize).collect::<Vec<_>>();
+        let flat = t.contiguous().flatten(0, -1);
+        match t.kind() {
+            Kind::Uint8 => (name, Dtype::U8, shape, Vec::<u8>::try_from(flat).unwrap()),
+            _ => {
+                let numbers: Vec<f32> = Vec::try_from(flat.to_kind(Kind::Float)).unwrap();
+                (name, Dtype::F32, shape, numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+            }
+        }
+    });
+    let data: Vec<_> = data.collect();
     let views = data
         .iter()
-        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+        .map(|(name, dtype, shape, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, path).unwrap();
 }

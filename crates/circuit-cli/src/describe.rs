@@ -6,7 +6,7 @@ use crate::files;
 use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::Model;
-use circuit_model::spec::{LayerSpec, ModelSpec, NormPlaces, Reach};
+use circuit_model::spec::{ExpertsSpec, Gate, LayerSpec, ModelSpec, NormPlaces, Reach};
 use circuit_transcoder::{SetDescription, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -85,12 +85,21 @@ fn layer(layer: &LayerSpec) -> String {
     if let Some(rope) = &attn.rope {
         let _ = write!(text, ", rope {} {:?}", rope.theta, rope.scaling);
     }
-    for (has, what) in [(attn.qkv_bias, ", qkv bias"), (attn.out_bias, ", output bias")] {
+    for (has, what) in
+        [(attn.qkv_bias, ", qkv bias"), (attn.out_bias, ", output bias"), (attn.sinks, ", sinks")]
+    {
         text += if has { what } else { "" };
     }
-    let gated = if mlp.gated { "gated " } else { "" };
+    let gate = match mlp.gate {
+        Gate::None => String::new(),
+        Gate::Linear => "gated ".into(),
+        Gate::Clamped { limit } => format!("gated (clamped to {limit}) "),
+    };
     let bias = if mlp.bias { ", bias" } else { "" };
-    let _ = write!(text, "; mlp {gated}{:?} of {}{bias}", mlp.act, mlp.d_mlp);
+    let _ = write!(text, "; mlp {gate}{:?} of {}{bias}", mlp.act, mlp.d_mlp);
+    if let Some(ExpertsSpec { n_experts, n_chosen }) = mlp.experts {
+        let _ = write!(text, ", {n_chosen} of {n_experts} experts");
+    }
     let norms = match layer.norms {
         NormPlaces::Pre { .. } => "before",
         NormPlaces::PrePost { .. } => "before and after",

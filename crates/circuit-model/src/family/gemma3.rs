@@ -35,12 +35,14 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         out_bias: bias,
         reach: Reach::Global,
         rope: Some(global),
+        sinks: false,
     };
     let mlp = MlpSpec {
         d_mlp: count("intermediate_size", 9216)?,
         act: act(config, "hidden_activation", "gelu_pytorch_tanh")?,
-        gated: true,
+        gate: Gate::Linear,
         bias: false,
+        experts: None,
     };
     let layers = reaches(config, n_layers)?.into_iter().map(|reach| {
         let rope = Some(if reach == Reach::Global { global } else { local });
@@ -93,7 +95,8 @@ fn reaches(config: &HfConfig, n_layers: usize) -> Result<Vec<Reach>, SpecError> 
     if let Some(types) = config.opt_texts("layer_types")? {
         return reaches_of(config, &types, n_layers, window);
     }
-    let reach = |l: usize| window.filter(|_| (l + 1) % pattern != 0).map_or(Reach::Global, Reach::Window);
+    let reach =
+        |l: usize| window.filter(|_| !(l + 1).is_multiple_of(pattern)).map_or(Reach::Global, Reach::Window);
     Ok((0..n_layers).map(reach).collect())
 }
 

@@ -7,6 +7,7 @@
 mod gemma2;
 mod gemma3;
 mod gpt2;
+mod gpt_oss;
 mod llama;
 mod qwen3;
 
@@ -30,6 +31,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "gemma3_text", spec: gemma3::spec, weights: gemma3::weights },
     Family { model_type: "gemma3", spec: gemma3::spec_beside_vision, weights: gemma3::weights },
     Family { model_type: "gpt2", spec: gpt2::spec, weights: gpt2::weights },
+    Family { model_type: "gpt_oss", spec: gpt_oss::spec, weights: gpt_oss::weights },
 ];
 
 /// The description of the model that a config describes, and where its weights stand.
@@ -90,7 +92,21 @@ fn stretched_rope(object: &HfConfig, family: &str, theta: f64) -> Result<RopeSpe
             high_freq_factor: object.positive("high_freq_factor")?,
             original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
         },
-        _ => return Err(object.refuse("rope_type", "default, linear or llama3")),
+        "yarn" => {
+            let factor = object.positive("factor")?;
+            RopeScaling::Yarn {
+                factor,
+                beta_fast: object.opt_positive("beta_fast")?.unwrap_or(32.0),
+                beta_slow: object.opt_positive("beta_slow")?.unwrap_or(1.0),
+                original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
+                truncate: object.flag("truncate", true)?,
+                attention_factor: match object.opt_positive("attention_factor")? {
+                    Some(given) => given,
+                    None => 1.0 + 0.1 * factor.max(1.0).ln(),
+                },
+            }
+        }
+        _ => return Err(object.refuse("rope_type", "default, linear, llama3 or yarn")),
     };
     object.finish(family)?;
     Ok(RopeSpec { theta, scaling })
