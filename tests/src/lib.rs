@@ -15,13 +15,18 @@ use std::{
 /// The cases with random small models: folders of `tests/fixtures` with `model/`, `transcoders/`, `expected.json`,
 /// `expected.safetensors`, `tokenization.json`, `graph.json` and `graph-metadata.json`; `llama-plt-relu` also has
 /// `graph.pt`.
-pub const CASES: [&str; 6] = [
+pub const CASES: [&str; 11] = [
     "llama-plt-relu",
     "qwen3-plt-relu",
     "gemma2-plt-jumprelu",
     "llama-plt-skip",
     "qwen3-plt-topk",
     "gpt2-plt-relu",
+    "llama-clt-relu",
+    "gemma2-clt-jumprelu",
+    "gemma3-plt-jumprelu",
+    "gemma3-it-plt-jumprelu",
+    "gpt_oss-clt-jumprelu",
 ];
 
 /// The trained model that the project carries has its expected values in this folder of `tests/fixtures`; its files are

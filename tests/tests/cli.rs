@@ -112,6 +112,40 @@ fn the_demo_is_traced_told_and_written() {
 }
 
 #[test]
+fn other_families_and_layouts_are_described_and_traced() {
+    let cases = [
+        ("llama-clt-relu", "cross-layer, 4 layers", "low frequencies stretched"),
+        ("gemma3-it-plt-jumprelu", "GemmaScope 2", "q/k norms"),
+        ("gpt_oss-clt-jumprelu", "cross-layer, 4 layers", "2 of 5 experts"),
+    ];
+    for (case, of_set, of_model) in cases {
+        let folder = fixture(case);
+        let described = |part: &str| text(&run(&["describe", folder.join(part).to_str().unwrap()]).stdout);
+        assert!(described("transcoders").contains(of_set), "{case}: {}", described("transcoders"));
+        assert!(
+            described("model").to_lowercase().contains(&of_model.to_lowercase()),
+            "{}",
+            described("model")
+        );
+        let expected = circuit_tests::Expected::of(case);
+        let ids: Vec<_> = expected.indices("input_ids").iter().map(usize::to_string).collect();
+        let given = [
+            ("--prompt-ids", ids.join(",")),
+            ("--ignored-positions", expected.count("/zero_positions/1").to_string()),
+            ("--max-n-logits", expected.count("/attribute_args/max_n_logits").to_string()),
+            ("--desired-logit-prob", expected.number("/attribute_args/desired_logit_prob").to_string()),
+        ];
+        let args: Vec<_> = given.iter().flat_map(|(flag, value)| [*flag, value]).chain(["--json"]).collect();
+        let output = attribute(&folder, &args);
+        let found: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+        assert_eq!(found["active_features"], expected.count("/n_active_features"), "{case}");
+        let score = found["scores"]["full"]["replacement"].as_f64().unwrap();
+        assert!((score - expected.number("/replacement_score")).abs() < 1e-4, "{case}: {score}");
+    }
+}
+
+#[test]
 fn prompts_come_as_text_ids_or_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("p.txt");

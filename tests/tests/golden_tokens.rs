@@ -28,7 +28,8 @@ fn every_recorded_prompt_has_its_tokens() {
         let tokenizer = open(case);
         let recorded = json(case, "tokenization.json");
         assert!(recorded.as_array().unwrap().len() > 8, "{case}");
-        for entry in recorded.as_array().unwrap() {
+        // The reference refuses some prompts of an instruction-tuned model for not being a chat.
+        for entry in recorded.as_array().unwrap().iter().filter(|entry| entry["refused"].is_null()) {
             let found = prompt(&tokenizer, &entry["prompt"]);
             assert_eq!(found.tokens, ids(&entry["input_ids"]), "{case}: {}", entry["prompt"]);
             assert_eq!(found.text, entry["decoded"], "{case}: {}", entry["prompt"]);

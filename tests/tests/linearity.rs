@@ -37,21 +37,26 @@ fn in_f64(case: &str, check: impl FnOnce(&LocalReplacement<'_>, &[Read])) {
     check(&replacement, &all_reads(&replacement));
 }
 
-/// Every source in source order: where it writes, at which position, and what.
-fn sources(replacement: &LocalReplacement<'_>) -> Vec<(Site, usize, Tensor)> {
+/// Something added: at which site, at which position, what.
+type Write = (Site, usize, Tensor);
+
+/// Every source in source order: all that it writes.
+fn sources(replacement: &LocalReplacement<'_>) -> Vec<Vec<Write>> {
     let (n_pos, writes) = (replacement.n_pos(), replacement.transcoders().info().writes);
+    let n_layers = replacement.model().spec().n_layers();
     let mut all: Vec<_> =
-        (0..n_pos).map(|p| (Site::Embed, p, replacement.trace().token_vectors.get(p as i64))).collect();
+        (0..n_pos).map(|p| vec![(Site::Embed, p, replacement.trace().token_vectors.get(p as i64))]).collect();
     let activations = replacement.activations();
+    let site = |l| Site::Block(Layer::from(l), writes);
     for (l, transcoder) in replacement.transcoders().layers().iter().enumerate() {
-        let site = Site::Block(Layer::from(l), writes);
         for p in 0..n_pos {
             for i in replacement.order().group_features(Layer::from(l), Pos::from(p)) {
                 let index = Tensor::from_slice(&[i64::from(replacement.active()[i].index.0)]);
-                let row = transcoder.decoder_rows(&index).get(0) * activations.get(i as i64);
-                all.push((site, p, row));
+                let rows = transcoder.decoder_rows(&index).get(0) * activations.get(i as i64); // [n_outputs, d_model]
+                let outputs = (l..n_layers).take(transcoder.n_outputs()).enumerate();
+                all.push(outputs.map(|(j, output)| (site(output), p, rows.get(j as i64))).collect());
             }
-            all.push((site, p, replacement.errors(Layer::from(l)).get(p as i64)));
+            all.push(vec![(site(l), p, replacement.errors(Layer::from(l)).get(p as i64))]);
         }
     }
     all
@@ -101,7 +106,9 @@ fn check_effects(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Tens
     assert_eq!(rows.size(), [reads.len() as i64, sources.len() as i64]);
     let undisturbed = frozen_reads(replacement, reads, 1, []);
     for (nth, together) in sources.chunks(TOGETHER).enumerate() {
-        let added = together.iter().enumerate().map(|(row, (site, pos, write))| {
+        let writes =
+            together.iter().enumerate().flat_map(|(row, source)| source.iter().map(move |w| (row, w)));
+        let added = writes.map(|(row, (site, pos, write))| {
             let addition = nothing(replacement, together.len());
             addition.get(row as i64).get(*pos as i64).copy_(write);
             (*site, addition)
@@ -121,7 +128,7 @@ fn check_effects(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Tens
 fn check_autograd(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Tensor) -> Result<(), String> {
     let sources = sources(replacement);
     let mut leaves: BTreeMap<Site, Tensor> = BTreeMap::new();
-    for (site, _, _) in &sources {
+    for (site, _, _) in sources.iter().flatten() {
         leaves.entry(*site).or_insert_with(|| nothing(replacement, 1).set_requires_grad(true));
     }
     let added = leaves.iter().map(|(site, leaf)| (*site, leaf.shallow_clone()));
@@ -133,8 +140,8 @@ fn check_autograd(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Ten
             inputs.iter().fold(values.get(read as i64), |sum, leaf| sum + leaf.sum(Kind::Double) * 0.0);
         let gradients = Tensor::run_backward(&[seen], &inputs, true, false);
         let gradients: BTreeMap<_, _> = leaves.keys().zip(gradients).collect();
-        let effects =
-            sources.iter().map(|(site, pos, write)| gradients[site].get(0).get(*pos as i64).dot(write));
+        let effect = |(site, pos, write): &Write| gradients[site].get(0).get(*pos as i64).dot(write);
+        let effects = sources.iter().map(|source| source.iter().map(effect).sum::<Tensor>());
         Tensor::stack(&effects.collect::<Vec<_>>(), 0)
     });
     let found = Tensor::stack(&found.collect::<Vec<_>>(), 0);
@@ -166,7 +173,7 @@ fn the_pull_back_is_the_gradient() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Both, on random small models of every family with random transcoders at all sites. A failure prints its recipe, seed
     /// included.

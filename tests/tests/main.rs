@@ -1,10 +1,13 @@
 //! All integration tests, in one binary.
 
+mod checkpoints;
 mod cli;
 mod golden;
 mod golden_tokens;
 mod graph_files;
 mod hooks;
+mod layouts;
 mod linearity;
 mod random;
 mod snapshots;
+mod tensors;

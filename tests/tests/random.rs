@@ -17,7 +17,9 @@ pub(crate) enum Family {
     Llama,
     Qwen3,
     Gemma2,
+    Gemma3,
     Gpt2,
+    GptOss,
 }
 
 /// How pre-activations become activations.
@@ -50,6 +52,8 @@ pub(crate) struct Recipe {
     writes: LayerSite,
     act: Act,
     skip: bool,
+    /// Whether features write to the layers above their own too.
+    cross_layer: bool,
     /// Switches of the family's config, each in turn.
     switches: [bool; 4],
     seed: u64,
@@ -57,7 +61,14 @@ pub(crate) struct Recipe {
 
 /// Recipes of all families, sites and kinds.
 pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
-    let family = prop::sample::select(vec![Family::Llama, Family::Qwen3, Family::Gemma2, Family::Gpt2]);
+    let family = prop::sample::select(vec![
+        Family::Llama,
+        Family::Qwen3,
+        Family::Gemma2,
+        Family::Gemma3,
+        Family::Gpt2,
+        Family::GptOss,
+    ]);
     let reads = vec![LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
     let reads = prop::sample::select(reads);
     let writes = prop::sample::select(vec![LayerSite::MlpRawOut, LayerSite::MlpOut]);
@@ -65,7 +76,7 @@ pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
     let heads = (1..=2usize, 1..=3usize, 1..=2usize);
     let widths = (2..=9usize, 1..=7usize, 3..=9usize);
     let prompt = (1..=4usize, 1..=6usize, 0..=2usize);
-    let features = (1..=6usize, reads, writes, act, any::<bool>());
+    let features = (1..=6usize, reads, writes, act, any::<bool>(), any::<bool>());
     let rest = (any::<[bool; 4]>(), any::<u64>());
     (family, 1..=3usize, heads, widths, prompt, features, rest).prop_map(
         |(family, n_layers, heads, widths, prompt, features, rest)| Recipe {
@@ -85,6 +96,7 @@ pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
             writes: features.2,
             act: features.3,
             skip: features.4,
+            cross_layer: features.5,
             switches: rest.0,
             seed: rest.1,
         },
@@ -108,7 +120,7 @@ impl Recipe {
         let mut random = Random(self.seed);
         let d_model = spec.d_model as i64;
         let model = Model::new(spec, &mut random, Kind::Double, Device::Cpu).unwrap();
-        let layers = (0..self.n_layers).map(|_| self.transcoder(d_model, &mut random)).collect();
+        let layers = (0..self.n_layers).map(|l| self.transcoder(l, d_model, &mut random)).collect();
         let info =
             SetInfo { model_name: None, scan: "random".into(), reads: self.reads, writes: self.writes };
         let set = TranscoderSet::from_parts(info, layers);
@@ -154,6 +166,27 @@ impl Recipe {
                 });
                 merged(rotary, more)
             }
+            Family::Gemma3 => {
+                let more = json!({
+                    "model_type": "gemma3_text", "sliding_window": self.window, "query_pre_attn_scalar": 3.0,
+                    "layer_types": windows, "rope_local_base_freq": 10.0,
+                    "rope_scaling": if c { json!({"rope_type": "linear", "factor": 2.0}) } else { Value::Null },
+                    "final_logit_softcapping": if d { json!(3.0) } else { Value::Null },
+                });
+                merged(rotary, more)
+            }
+            Family::GptOss => {
+                let yarn = json!({
+                    "rope_type": "yarn", "factor": 4.0, "beta_fast": 2.0, "beta_slow": 1.0, "truncate": false,
+                    "original_max_position_embeddings": 8,
+                });
+                let more = json!({
+                    "model_type": "gpt_oss", "sliding_window": self.window, "num_local_experts": 3,
+                    "num_experts_per_tok": 1 + usize::from(c), "swiglu_limit": 1.5,
+                    "rope_scaling": if d { yarn } else { Value::Null },
+                });
+                merged(rotary, more)
+            }
             Family::Gpt2 => json!({
                 "model_type": "gpt2", "n_embd": n_heads * 2 * self.half_head, "n_head": n_heads,
                 "n_layer": self.n_layers, "n_inner": self.d_mlp, "vocab_size": self.d_vocab, "n_positions": 16,
@@ -162,12 +195,13 @@ impl Recipe {
         }
     }
 
-    fn transcoder(&self, d_model: i64, random: &mut Random) -> Transcoder {
+    fn transcoder(&self, layer: usize, d_model: i64, random: &mut Random) -> Transcoder {
         let n_features = self.n_features as i64;
+        let n_outputs = if self.cross_layer { (self.n_layers - layer) as i64 } else { 1 };
         let scale = (d_model as f64).powf(-0.5);
         Transcoder {
             W_enc: random.normal(&[n_features, d_model]) * scale,
-            W_dec: random.normal(&[n_features, d_model]) * scale,
+            W_dec: random.normal(&[n_features, n_outputs, d_model]) * scale,
             b_enc: random.normal(&[n_features]) * 0.3,
             b_dec: random.normal(&[d_model]) * 0.3,
             W_skip: self.skip.then(|| random.normal(&[d_model, d_model]) * scale),
@@ -217,11 +251,13 @@ impl WeightSource for Random {
         Ok(match part {
             // About 1, also where the gain is one plus the weight: any value is a good one.
             Part::FinalNormGain | Part::Block(_, BlockPart::Norm(_, false)) => normal * 0.2 + 1.0,
-            Part::Block(_, BlockPart::Linear(_, false)) => normal * fan_in.powf(-0.5),
-            Part::Embed | Part::PosEmbed | Part::Unembed => normal,
-            Part::FinalNormBias | Part::Block(_, BlockPart::Norm(_, true) | BlockPart::Linear(_, true)) => {
-                normal * 0.3
+            Part::Block(_, BlockPart::Linear(_, false) | BlockPart::Expert(_, _, false)) => {
+                normal * fan_in.powf(-0.5)
             }
+            Part::Embed | Part::PosEmbed | Part::Unembed => normal,
+            Part::FinalNormBias | Part::Block(_, BlockPart::Norm(_, true)) => normal * 0.3,
+            Part::Block(_, BlockPart::Linear(_, true) | BlockPart::Expert(_, _, true)) => normal * 0.3,
+            Part::Block(_, BlockPart::Sinks) => normal,
         })
     }
 }

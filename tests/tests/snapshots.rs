@@ -148,6 +148,7 @@ fn descriptions() {
         assert_snapshot!(said(&["describe", set.to_str().unwrap()]), @"
         exit 0
         out| transcoder set     per layer, 4 layers
+        out| layout             one file per layer
         out| scan               parity/gemma2-plt-jumprelu
         out| model              google/gemma-2-2b
         out| reads              ln2.hook_normalized

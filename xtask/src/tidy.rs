@@ -38,10 +38,11 @@ const TOPS: &[&str] = &["circuit-cli", "circuit-tests", "circuit-benches"];
 /// The half that builds and tests without LibTorch.
 const WITHOUT_LIBTORCH: &[&str] = &["circuit-index", "circuit-graph", "circuit-format", "xtask"];
 
-/// Families are named in one folder alone; `llama3` is also the published name of a way to stretch rotary positions.
-const FAMILIES: &[&str] = &["llama", "gemma", "qwen", "gpt2", "gpt-2"];
+/// Families are named in one folder alone; `llama3` is also the published name of a way to stretch rotary positions, and
+/// GemmaScope that of transcoder sets.
+const FAMILIES: &[&str] = &["llama", "gemma", "qwen", "gpt2", "gpt-2", "gpt_oss", "gpt-oss"];
 const FAMILY_FOLDER: &str = "crates/circuit-model/src/family/";
-const NAMED_AFTER_A_FAMILY: &[&str] = &["llama3", "llama 3.1's"];
+const NAMED_AFTER_A_FAMILY: &[&str] = &["llama3", "llama 3.1's", "gemmascope", "gemma_scope"];
 
 /// A file longer than this probably holds a second idea.
 const LONG: usize = 700;

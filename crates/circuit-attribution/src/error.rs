@@ -61,6 +61,12 @@ pub enum AttributionError {
         /// The model's width.
         d_model: usize,
     },
+    /// Effects on a target that float32 cannot hold.
+    #[error("effects on target `{target}` are not finite: its direction is too large for float32")]
+    Overflow {
+        /// The target.
+        target: String,
+    },
     /// A round of no rows.
     #[error("batch size and update interval must be at least 1")]
     EmptyRound,

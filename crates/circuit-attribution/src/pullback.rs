@@ -6,7 +6,7 @@
 //! ```text
 //! target:       g[last] = P(gain_f · w) / s_f
 //! for l = L-1 .. 0:
-//!   contract:   A[row, sources of (l, p)] = g[p] · write
+//!   contract:   A[row, source] += g[p] · write     (sources that write at layer l and position p)
 //!   join:       g += read, brought from the feature-input site into the stream   (rows of features of layer l; skips)
 //!   attention:  z = norm_post^T(g) W_O ;  v = pattern^T z ;  g += norm_1^T(v W_V)
 //! tokens:       A[row, token p] = g[p] · embedding
@@ -14,15 +14,21 @@
 //!
 //! Per layer the norms are folded into the two matrices and the pattern once ([`Attention`]), so that a step is three
 //! products: `g += pattern' ᵀ(g A) B`. Many rows go down together; a row joins when its layer is reached, and at its own
-//! layer meets `A` at its own position only. No gradient is gathered: the sources of one (layer, position) are one
-//! matrix, `circuit_replacement::LocalReplacement::writes`, and one product. Nothing here is LibTorch autograd; that both agree
-//! is a test. Not here: which rows, and in which order.
+//! layer meets `A` at its own position only.
+//!
+//! A feature writes at one layer or, of a cross-layer set, at several: its effect is the sum over them. Sums stand position
+//! by position ([`circuit_index::PositionOrder`]), where all that write at one layer and position are neighbours: so they are
+//! one matrix and one product, from however many layers they come, and no gradient is gathered. In the end rows are put into
+//! the order in which what they see is a prefix ([`circuit_index::SourceOrder`]): below a row's own layer, features have then
+//! written all that it can see. Nothing here is LibTorch autograd; that both agree is a test. Not here: which rows, and in
+//! which order.
 
 use crate::AttributionError;
 use circuit_index::{ActiveIndex, Layer, LayerSite, Pos};
 use circuit_model::{Block, Norm};
 use circuit_replacement::{FrozenLayer, LocalReplacement};
 use circuit_transcoder::Transcoder;
+use std::ops::Range;
 use tch::{Kind, Tensor};
 
 /// Rows that go down together. More make larger products, fewer keep the gradients in the processor's caches.
@@ -52,6 +58,8 @@ impl Read {
 pub struct PullBack<'a> {
     replacement: &'a LocalReplacement<'a>,
     attention: Vec<Attention>,
+    /// `[n_sources]`: for each source in source order its place in the sums.
+    in_source_order: Tensor,
     reads_at: LayerSite,
     writes_at: LayerSite,
 }
@@ -131,6 +139,12 @@ fn fold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
     norm.centre(&(matrix * norm.gain()))
 }
 
+/// `A[row, p] = g[p] · write[p]` for sources of which each position has one.
+fn contract_each(g: &Tensor, writes: &Tensor, sums: &Tensor, place: Range<usize>) {
+    let effects = g.bmm(&writes.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
+    sums.narrow(1, place.start as i64, effects.size()[1]).copy_(&effects);
+}
+
 impl<'a> PullBack<'a> {
     /// Prepares the attention layers of a prompt.
     ///
@@ -142,7 +156,10 @@ impl<'a> PullBack<'a> {
             let pairs = replacement.model().blocks().iter().zip(&replacement.trace().layers);
             let attention =
                 tch::no_grad(|| pairs.map(|(block, frozen)| Attention::new(block, frozen)).collect());
-            Ok(Self { replacement, attention, reads_at: info.reads, writes_at: info.writes })
+            let places = replacement.by_position().places().into_iter().map(|place| place as i64);
+            let places = Tensor::from_slice(&places.collect::<Vec<_>>());
+            let in_source_order = places.to_device(replacement.model().device());
+            Ok(Self { replacement, attention, in_source_order, reads_at: info.reads, writes_at: info.writes })
         })
     }
 
@@ -224,13 +241,13 @@ impl<'a> PullBack<'a> {
         let n_pos = places.iter().map(|p| p.1 + 1).max().unwrap_or(0) as i64;
         let d = model.spec().d_model as i64;
 
-        let effects = Tensor::zeros([group.len() as i64, order.visible_from(top) as i64], like);
+        let sums = Tensor::zeros([group.len() as i64, order.n_sources() as i64], like);
         let mut joined = places.iter().take_while(|p| p.0 == self.attention.len()).count();
         let mut g = self.target_gradients(reads, &group[..joined], n_pos, d, like)?; // [pos, row, d_model]
         for l in (0..self.attention.len().min(top + 1)).rev() {
             let layer = Layer::from(l);
             if joined > 0 {
-                self.contract(&g, layer, &effects);
+                self.contract(&g, layer, &sums);
             }
             // Features of layer l join now: they do not see what their own layer writes.
             let here = places[joined..].iter().take_while(|p| p.0 == l).count();
@@ -238,10 +255,9 @@ impl<'a> PullBack<'a> {
             g = self.descend(layer, g, features, &places[joined..joined + here]);
             joined += here;
         }
-        let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos); // [pos, d_model]
-        let on_tokens = g.bmm(&tokens.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
-        effects.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
-        Ok(effects)
+        let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos);
+        contract_each(&g, &tokens, &sums, self.replacement.by_position().tokens());
+        Ok(sums.index_select(1, &self.in_source_order.narrow(0, 0, order.visible_from(top) as i64)))
     }
 
     /// `g[last] = P(gain_f · w) / s_f`.
@@ -269,16 +285,23 @@ impl<'a> PullBack<'a> {
         Ok(g)
     }
 
-    /// `A[row, sources of (l, p)] = g[p] · write`: one product per position.
-    fn contract(&self, g: &Tensor, layer: Layer, effects: &Tensor) {
-        let order = self.replacement.order();
-        let (writes, first) = (self.replacement.writes(layer), order.visible_from(layer.get()));
-        let effects = effects.narrow(0, 0, g.size()[1]);
-        for p in 0..g.size()[0] {
-            let sources = order.group(layer, Pos::from(p as usize));
-            let (start, len) = (sources.start as i64, sources.len() as i64);
-            let written = writes.narrow(0, start - first as i64, len); // [source, d_model]
-            let _ = g.get(p).mm_out(&effects.narrow(1, start, len), &written.tr());
+    /// `A[row, source] += g[p] · write` for all that write at a layer: one product per position for features, one in all for
+    /// errors.
+    fn contract(&self, g: &Tensor, layer: Layer, sums: &Tensor) {
+        let n_pos = g.size()[0];
+        let sums = sums.narrow(0, 0, g.size()[1]);
+        let by_position = self.replacement.by_position();
+        let errors = self.replacement.error_writes(layer).narrow(0, 0, n_pos);
+        contract_each(g, &errors, &sums, by_position.errors(layer));
+        let writers = self.replacement.transcoders().writers(layer.get());
+        let writes = self.replacement.feature_writes(layer);
+        let mut first = 0;
+        for p in 0..n_pos {
+            let features = by_position.features(writers.clone(), Pos::from(p as usize));
+            let n = features.len() as i64;
+            let written = writes.narrow(0, first, n); // [n, d_model]
+            let _ = sums.narrow(1, features.start as i64, n).addmm_(&g.get(p), &written.tr());
+            first += n;
         }
     }
 

@@ -7,9 +7,10 @@ use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::Model;
 use circuit_model::spec::{
-    Act, AttnSpec, Gain, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec, Reach, RopeScaling,
+    Act, AttnSpec, ExpertsSpec, Gain, Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec,
+    Reach, RopeScaling,
 };
-use circuit_transcoder::TranscoderSet;
+use circuit_transcoder::{SetDescription, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -93,16 +94,28 @@ fn attention(attn: &AttnSpec) -> String {
     if let Some(rope) = &attn.rope {
         let _ = write!(text, ", rotary with base {}{}", rope.theta, stretch(rope.scaling));
     }
-    for (has, what) in [(attn.qkv_bias, ", q/k/v biases"), (attn.out_bias, ", output bias")] {
+    let more = [
+        (attn.qkv_bias, ", q/k/v biases"),
+        (attn.out_bias, ", output bias"),
+        (attn.sinks, ", a sink per head"),
+    ];
+    for (has, what) in more {
         text += if has { what } else { "" };
     }
     text
 }
 
 fn mlp(mlp: &MlpSpec) -> String {
-    let gated = if mlp.gated { "gated " } else { "" };
+    let gate = match mlp.gate {
+        Gate::None => String::new(),
+        Gate::Linear => "gated ".into(),
+        Gate::Clamped { limit } => format!("gated, clamped to {limit}, "),
+    };
     let bias = if mlp.bias { ", biases" } else { "" };
-    format!("{gated}{} of {}{bias}", act(mlp.act), mlp.d_mlp)
+    let experts = mlp.experts.map_or_else(String::new, |ExpertsSpec { n_experts, n_chosen }| {
+        format!(", {n_chosen} of {n_experts} experts")
+    });
+    format!("{gate}{} of {}{bias}{experts}", act(mlp.act), mlp.d_mlp)
 }
 
 fn norms(places: &NormPlaces) -> String {
@@ -131,6 +144,7 @@ fn act(act: Act) -> &'static str {
         Act::GeluTanh => "GELU (tanh)",
         Act::Gelu => "GELU",
         Act::Relu => "ReLU",
+        Act::QuickGelu => "x · sigmoid(1.702 x)",
     }
 }
 
@@ -141,20 +155,24 @@ fn stretch(scaling: RopeScaling) -> String {
         RopeScaling::Llama3 { factor, original_max_position_embeddings: original, .. } => {
             format!(", low frequencies stretched by {factor} beyond {original} tokens")
         }
+        RopeScaling::Yarn { factor, original_max_position_embeddings: original, .. } => {
+            format!(", YaRN by {factor} beyond {original} tokens")
+        }
     }
 }
 
 fn transcoders(path: &Path) -> Result<String, Failure> {
-    let (info, files) = TranscoderSet::describe(path)?;
+    let SetDescription { info, cross_layer, layout, layers } = TranscoderSet::describe(path)?;
+    let kind = if cross_layer { "cross-layer" } else { "per layer" };
     let mut text = format!(
-        "transcoder set     per layer, {} layers\nscan               {}\nmodel              {}\nreads              {}\nwrites             {}\n",
-        files.len(),
+        "transcoder set     {kind}, {} layers\nlayout             {layout}\nscan               {}\nmodel              {}\nreads              {}\nwrites             {}\n",
+        layers.len(),
         info.scan,
         info.model_name.as_deref().unwrap_or("not named"),
         info.reads,
         info.writes
     );
-    for (l, tensors) in files.iter().enumerate() {
+    for (l, tensors) in layers.iter().enumerate() {
         let tensors: Vec<_> = tensors.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
         let _ = writeln!(text, "layer {l:<12} {}", tensors.join(", "));
     }

@@ -2,7 +2,8 @@
 //!
 //! [`NodeLayout`] is the order users see: features, errors (layer-major), tokens, targets. [`SourceOrder`] is the order
 //! of the computation: tokens, then layer by layer and position by position the features and the error written there,
-//! so that what a row at layer `l` can see is a prefix. Both are only numbers: no values are kept here.
+//! so that what a row at layer `l` can see is a prefix. [`PositionOrder`] holds the same sources position by position, which
+//! is how effects are summed up. All are only numbers: no values are kept here.
 
 use crate::{FeatureId, Layer, NodeIndex, Pos};
 use std::ops::Range;
@@ -224,6 +225,74 @@ impl SourceOrder {
     }
 }
 
+/// The order in which effects are summed up: tokens, errors (layer-major), then position by position the active features,
+/// by layer, then index. In [`SourceOrder`] the features of one layer and position are neighbours; here all features of a
+/// position are, so that whatever writes at one layer and position is one range, from however many layers it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PositionOrder {
+    n_layers: usize,
+    n_pos: usize,
+    /// `starts[p * n_layers + l]`: first feature of group (l, p); one entry more at the end.
+    starts: Vec<usize>,
+}
+
+impl PositionOrder {
+    /// The order of the sources of another order.
+    #[must_use]
+    pub fn new(order: &SourceOrder) -> Self {
+        let (n_layers, n_pos) = (order.n_layers, order.n_pos);
+        let mut next = n_pos + n_layers * n_pos; // tokens and errors come first
+        let mut starts = Vec::with_capacity(n_layers * n_pos + 1);
+        for p in 0..n_pos {
+            for l in 0..n_layers {
+                starts.push(next);
+                next += order.group_features(l.into(), p.into()).len();
+            }
+        }
+        starts.push(next);
+        Self { n_layers, n_pos, starts }
+    }
+
+    /// Number of sources.
+    #[must_use]
+    pub fn n_sources(&self) -> usize {
+        self.starts[self.n_layers * self.n_pos]
+    }
+
+    /// The tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Range<usize> {
+        0..self.n_pos
+    }
+
+    /// The errors of a layer, one for each position.
+    #[must_use]
+    pub fn errors(&self, layer: Layer) -> Range<usize> {
+        let first = self.n_pos * (1 + layer.get());
+        first..first + self.n_pos
+    }
+
+    /// The features at a position that sit in a range of layers.
+    #[must_use]
+    pub fn features(&self, layers: Range<usize>, pos: Pos) -> Range<usize> {
+        let group = |layer| self.starts[pos.get() * self.n_layers + layer];
+        group(layers.start)..group(layers.end)
+    }
+
+    /// For each source in [`SourceOrder`] its place in this order.
+    #[must_use]
+    pub fn places(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = self.tokens().collect();
+        for l in 0..self.n_layers {
+            for p in 0..self.n_pos {
+                places.extend(self.features(l..l + 1, p.into()));
+                places.push(self.errors(l.into()).start + p);
+            }
+        }
+        places
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,5 +330,21 @@ mod tests {
                 nth - order.group_features(f.layer, f.pos).start
             );
         }
+    }
+    #[test]
+    fn what_writes_at_one_position_are_neighbours() {
+        let active = [FeatureId::new(0, 1, 7), FeatureId::new(0, 1, 9), FeatureId::new(1, 0, 2)];
+        let source = SourceOrder::new(2, 2, &active);
+        let order = PositionOrder::new(&source);
+        // tokens 0 1 | errors 2 3, 4 5 | position 0: layer 1's 6 | position 1: layer 0's 7 8
+        assert_eq!(order.n_sources(), source.n_sources());
+        assert_eq!((order.tokens(), order.errors(Layer(1))), (0..2, 4..6));
+        assert_eq!(order.features(0..2, Pos(0)), 6..7);
+        assert_eq!(order.features(0..1, Pos(0)), 6..6);
+        assert_eq!(order.features(0..2, Pos(1)), 7..9);
+        // tokens | error | two features, error | feature, error | error
+        assert_eq!(order.places(), [0, 1, 2, 7, 8, 3, 6, 4, 5]);
+        let empty = PositionOrder::new(&SourceOrder::new(1, 2, &[]));
+        assert_eq!((empty.features(0..1, Pos(1)), empty.n_sources()), (4..4, 4));
     }
 }

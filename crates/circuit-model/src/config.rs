@@ -182,11 +182,17 @@ impl HfConfig {
 
     /// The number of layers: a count that must be there, and no larger than any model's.
     pub(crate) fn layers(&self, key: &str) -> Result<usize, SpecError> {
-        let layers = self.count(key)?;
+        let layers = self.opt_layers(key)?;
+        self.required(key, layers)
+    }
+
+    /// The number of layers, if the key is there.
+    pub(crate) fn opt_layers(&self, key: &str) -> Result<Option<usize>, SpecError> {
+        let Some(layers) = self.opt_count(key)? else { return Ok(None) };
         if layers > MAX_LAYERS {
             return Err(self.refuse(key, &format!("at most {MAX_LAYERS} layers")));
         }
-        Ok(layers)
+        Ok(Some(layers))
     }
 
     /// A positive number: `absent` where the key is missing, none where it is null.
@@ -228,6 +234,17 @@ impl HfConfig {
     pub(crate) fn opt_object(&self, key: &str) -> Result<Option<Self>, SpecError> {
         let object = self.optional(key, "an object", |v| v.as_object().cloned())?;
         Ok(object.map(|values| Self::new(self.path.clone(), format!("{}{key}.", self.prefix), values)))
+    }
+
+    /// An object inside this one that must be there.
+    pub(crate) fn object(&self, key: &str) -> Result<Self, SpecError> {
+        let object = self.opt_object(key)?;
+        self.required(key, object)
+    }
+
+    /// Declares keys that change nothing about the part of the model that is run.
+    pub(crate) fn leave_aside(&self, keys: &[&str]) {
+        self.used.borrow_mut().extend(keys.iter().map(|&key| key.to_owned()));
     }
 
     /// Which family it is: `model_type`.

@@ -6,10 +6,10 @@
 
 use crate::ModelError;
 use crate::hooks::Visitor;
-use crate::model::{Block, Mlp, Model, TokenBatch};
+use crate::model::{Block, Model, TokenBatch};
 use crate::norm::wide;
 use crate::rope::RopeTables;
-use crate::spec::{Act, AttnSpec, Reach, RopeSpec};
+use crate::spec::{AttnSpec, Reach, RopeSpec};
 use circuit_index::{Layer, LayerSite, Site};
 use tch::{Kind, Tensor};
 
@@ -132,7 +132,7 @@ fn attention(
     let mask = shared.mask(spec.reach, pos, x.device());
     let scores = scores.masked_fill(mask, f64::NEG_INFINITY).view([batch, heads, pos, pos]);
     let scores = visitor.visit(at(LayerSite::AttnScores), scores)?;
-    let pattern = scores.softmax(-1, wide(x.kind())).to_kind(x.kind());
+    let pattern = softmax(scores.to_kind(wide(x.kind())), attn.sinks.as_ref()).to_kind(x.kind());
     let pattern = visitor.visit(at(LayerSite::Pattern), pattern)?; // [batch, head, query, key]
 
     let grouped = pattern.view([batch, kv_heads, heads / kv_heads, pos, pos]);
@@ -145,6 +145,17 @@ fn attention(
         None => out,
     };
     visitor.visit(at(LayerSite::AttnOut), out)
+}
+
+/// The pattern of scores `[batch, head, query, key]`. A sink is one more key, which every query sees and which has no value:
+/// what it takes is missing in the sum.
+fn softmax(scores: Tensor, sinks: Option<&Tensor>) -> Tensor {
+    let Some(sinks) = sinks else { return scores.softmax(-1, None::<Kind>) };
+    let &[batch, heads, pos, keys] = scores.size().as_slice() else {
+        unreachable!("scores have four dimensions")
+    };
+    let sinks = sinks.to_kind(scores.kind()).view([1, heads, 1, 1]).expand([batch, heads, pos, 1], false);
+    Tensor::cat(&[scores, sinks], -1).softmax(-1, None::<Kind>).narrow(-1, 0, keys).contiguous()
 }
 
 fn rotate(q: Tensor, k: Tensor, spec: &AttnSpec, shared: &mut Shared) -> (Tensor, Tensor) {
@@ -169,33 +180,13 @@ fn mlp(
         visitor,
     )?;
     let x = visitor.visit(at(LayerSite::MlpIn), x)?;
-    let Mlp { gate, input, out } = &block.mlp;
-    let post = match gate {
-        Some(gate) => {
-            let pre = visitor.visit(at(LayerSite::MlpPre), gate.forward(&x))?;
-            activate(block.spec.mlp.act, &pre) * input.forward(&x)
-        }
-        None => {
-            let pre = visitor.visit(at(LayerSite::MlpPre), input.forward(&x))?;
-            activate(block.spec.mlp.act, &pre)
-        }
-    };
-    let post = visitor.visit(at(LayerSite::MlpPost), post)?;
-    let out = visitor.visit(at(LayerSite::MlpRawOut), out.forward(&post))?;
+    let out = block.mlp.forward(&block.spec.mlp, &x, &mut |site, value| visitor.visit(at(site), value))?;
+    let out = visitor.visit(at(LayerSite::MlpRawOut), out)?;
     let out = match &block.mlp_post_norm {
         Some(norm) => norm.forward(&out, at(LayerSite::MlpPostScale), None, visitor)?,
         None => out,
     };
     visitor.visit(at(LayerSite::MlpOut), out)
-}
-
-fn activate(act: Act, x: &Tensor) -> Tensor {
-    match act {
-        Act::Silu => x.silu(),
-        Act::GeluTanh => x.gelu("tanh"),
-        Act::Gelu => x.gelu("none"),
-        Act::Relu => x.relu(),
-    }
 }
 
 /// `cap · tanh(x / cap)`, or `x` without a cap.

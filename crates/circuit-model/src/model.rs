@@ -6,9 +6,10 @@
 use crate::ModelError;
 use crate::config::HfConfig;
 use crate::family;
+use crate::mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
 use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource};
 use crate::norm::{Norm, Projection};
-use crate::spec::{LayerSpec, ModelSpec, NormKind, NormSpec};
+use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
 use circuit_index::{Layer, TokenId};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -62,17 +63,8 @@ pub struct Attention {
     pub out: Projection,
     /// Norms over heads of queries and keys.
     pub qk_norm: Option<[Norm; 2]>,
-}
-
-/// Weights of an MLP.
-#[derive(Debug)]
-pub struct Mlp {
-    /// To the gate, `[d_mlp, d_model]`, where there is one.
-    pub gate: Option<Projection>,
-    /// In, `[d_mlp, d_model]`.
-    pub input: Projection,
-    /// Out, `[d_model, d_mlp]`.
-    pub out: Projection,
+    /// Scores of the heads' sinks, `[n_heads]`, where there are sinks.
+    pub sinks: Option<Tensor>,
 }
 
 impl Model {
@@ -191,13 +183,13 @@ impl Model {
             };
             let attn =
                 [("attn.W_Q", &block.attn.q), ("attn.W_K", &block.attn.k), ("attn.W_V", &block.attn.v)];
-            let rest = [
-                ("attn.W_O", &block.attn.out),
-                ("mlp.W_in", &block.mlp.input),
-                ("mlp.W_out", &block.mlp.out),
-            ];
-            let gate = block.mlp.gate.iter().map(|g| ("mlp.W_gate", g));
-            if let Some(name) = attn.into_iter().chain(rest).chain(gate).find_map(|(n, p)| projection(n, p)) {
+            let attn = attn.into_iter().chain([("attn.W_O", &block.attn.out)]);
+            let mlp = || block.mlp.find_non_finite().map(|name| format!("blocks.{l}.{name}"));
+            let sinks =
+                || block.attn.sinks.as_ref().is_some_and(bad).then(|| format!("blocks.{l}.attn.sinks"));
+            if let Some(name) =
+                attn.into_iter().find_map(|(n, p)| projection(n, p)).or_else(mlp).or_else(sinks)
+            {
                 return Some(name);
             }
             let norms = [("ln1", Some(&block.attn_norm)), ("ln1_post", block.attn_post_norm.as_ref())];
@@ -315,10 +307,25 @@ impl Loader<'_> {
             linear(Linear::V, kv, d, attn.qkv_bias)?,
             linear(Linear::O, d, q, attn.out_bias)?,
         ];
-        let mlp = Mlp {
-            gate: if mlp.gated { Some(linear(Linear::Gate, d_mlp, d, mlp.bias)?) } else { None },
-            input: linear(Linear::In, d_mlp, d, mlp.bias)?,
-            out: linear(Linear::Out, d, d_mlp, mlp.bias)?,
+        let mlp = match mlp.experts {
+            None => Mlp::Dense(MlpWeights {
+                gate: match mlp.gate {
+                    Gate::None => None,
+                    Gate::Linear | Gate::Clamped { .. } => Some(linear(Linear::Gate, d_mlp, d, mlp.bias)?),
+                },
+                input: linear(Linear::In, d_mlp, d, mlp.bias)?,
+                out: linear(Linear::Out, d, d_mlp, mlp.bias)?,
+            }),
+            Some(experts) => Mlp::Experts {
+                router: linear(Linear::Router, experts.n_experts as i64, d, true)?,
+                experts: (0..experts.n_experts)
+                    .map(|expert| self.expert(layer, expert, mlp, d))
+                    .collect::<Result<_, _>>()?,
+            },
+        };
+        let sinks = match attn.sinks {
+            true => Some(self.tensor(part(BlockPart::Sinks), &[attn.n_heads as i64])?),
+            false => None,
         };
 
         let mut norm = |spec, width, place| self.norm(spec, width, |bias| part(BlockPart::Norm(place, bias)));
@@ -330,11 +337,32 @@ impl Loader<'_> {
         Ok(Block {
             spec: spec.clone(),
             attn_norm: norm(norms.attn(), d, NormPlace::Attn)?,
-            attn: Attention { q, k, v, out, qk_norm },
+            attn: Attention { q, k, v, out, qk_norm, sinks },
             attn_post_norm: norms.attn_post().map(|s| norm(s, d, NormPlace::AttnPost)).transpose()?,
             mlp_norm: norm(norms.mlp(), d, NormPlace::Mlp)?,
             mlp,
             mlp_post_norm: norms.mlp_post().map(|s| norm(s, d, NormPlace::MlpPost)).transpose()?,
+        })
+    }
+    fn expert(&mut self, layer: Layer, expert: usize, spec: &MlpSpec, d: i64) -> Result<Expert, ModelError> {
+        let mut linear = |which, out: i64, input: i64| -> Result<ExpertProjection, ModelError> {
+            let part = |bias| Part::Block(layer, BlockPart::Expert(expert, which, bias));
+            let weight = self.source.matrix(part(false), [out, input])?.to(self.kind, self.device);
+            let weight = weight.map_err(circuit_torch::TorchError::from)?;
+            let bias = match spec.bias {
+                true => Some(self.tensor(part(true), &[out])?),
+                false => None,
+            };
+            Ok(ExpertProjection { weight, bias })
+        };
+        let d_mlp = spec.d_mlp as i64;
+        Ok(Expert {
+            gate: match spec.gate {
+                Gate::None => None,
+                Gate::Linear | Gate::Clamped { .. } => Some(linear(Linear::Gate, d_mlp, d)?),
+            },
+            input: linear(Linear::In, d_mlp, d)?,
+            out: linear(Linear::Out, d, d_mlp)?,
         })
     }
 }

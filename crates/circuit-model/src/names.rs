@@ -4,6 +4,7 @@
 //! whatever hands out parts: a [`Checkpoint`], or a test that makes random ones.
 
 use crate::ModelError;
+use crate::packed::{BLOCK, Matrix, Mxfp4};
 use crate::spec::ModelSpec;
 use circuit_index::Layer;
 use circuit_torch::TensorStore;
@@ -36,6 +37,10 @@ pub enum BlockPart {
     Norm(NormPlace, bool),
     /// Weight (`false`) or bias (`true`) of a projection.
     Linear(Linear, bool),
+    /// The same of one expert's projection; its matrices come through [`WeightSource::matrix`].
+    Expert(usize, Linear, bool),
+    /// Scores of the heads' attention sinks, `[n_heads]`.
+    Sinks,
 }
 
 /// The norms of a block.
@@ -72,6 +77,8 @@ pub enum Linear {
     In,
     /// Out of the MLP, `[d_model, d_mlp]`.
     Out,
+    /// To the scores of experts, `[n_experts, d_model]`.
+    Router,
 }
 
 impl fmt::Display for Part {
@@ -96,6 +103,16 @@ pub(crate) enum Qkv {
     Fused(&'static str),
 }
 
+/// How a checkpoint holds experts: all of a layer stacked in one tensor, each matrix `[in, out]`, or packed and then
+/// `[out, in]` with `_blocks` and `_scales` behind its name.
+pub(crate) struct Experts {
+    pub(crate) router: &'static str,
+    /// Gate and linear half by turns: `[expert, d_model, 2 · d_mlp]`.
+    pub(crate) gate_and_in: &'static str,
+    /// `[expert, d_mlp, d_model]`.
+    pub(crate) out: &'static str,
+}
+
 /// What a family's checkpoints call the parts; `{}` stands for the layer.
 pub(crate) struct WeightMap {
     /// What may stand in front of every name but the unembedding's; the first that the checkpoint has is taken.
@@ -114,12 +131,16 @@ pub(crate) struct WeightMap {
     pub(crate) mlp_gate: &'static str,
     pub(crate) mlp_in: &'static str,
     pub(crate) mlp_out: &'static str,
+    pub(crate) experts: Option<Experts>,
+    pub(crate) sinks: Option<&'static str>,
     pub(crate) final_norm: &'static str,
     pub(crate) unembed: &'static str,
     /// Whether projections are stored `[in, out]`.
     pub(crate) transposed: bool,
     /// Ends of names that are no weights.
     pub(crate) ignored: &'static [&'static str],
+    /// Starts of names of what stands beside the language model, such as a vision tower.
+    pub(crate) beside: &'static [&'static str],
 }
 
 /// Whatever hands out the tensors of a model.
@@ -129,6 +150,14 @@ pub trait WeightSource {
     /// # Errors
     /// If there is none, or one of another shape or type.
     fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError>;
+
+    /// An expert's matrix, of exactly this shape, plain or packed.
+    ///
+    /// # Errors
+    /// As [`WeightSource::tensor`].
+    fn matrix(&mut self, part: Part, shape: [i64; 2]) -> Result<Matrix, ModelError> {
+        Ok(Matrix::Plain(self.tensor(part, &shape)?))
+    }
 }
 
 /// The safetensors of a model folder, read through a family's names.
@@ -138,6 +167,8 @@ pub(crate) struct Checkpoint {
     prefix: &'static str,
     /// Widths of queries, keys and values per layer, to cut fused ones.
     qkv: Vec<[i64; 3]>,
+    /// Experts per layer, to cut stacked ones.
+    n_experts: Vec<i64>,
 }
 
 impl Checkpoint {
@@ -149,13 +180,15 @@ impl Checkpoint {
             let (q, kv) = (l.attn.n_heads * l.attn.d_head, l.attn.n_kv_heads * l.attn.d_head);
             [q as i64, kv as i64, kv as i64]
         });
-        Ok(Self { prefix, qkv: widths.collect(), store, map })
+        let n_experts = spec.layers.iter().map(|l| l.mlp.experts.map_or(0, |e| e.n_experts as i64));
+        Ok(Self { prefix, qkv: widths.collect(), n_experts: n_experts.collect(), store, map })
     }
 
     /// Refuses a checkpoint with tensors that the description does not use.
     pub(crate) fn finish(&self, tied: bool) -> Result<(), ModelError> {
         let known = |name: &str| {
             self.map.ignored.iter().any(|end| name.ends_with(end))
+                || self.map.beside.iter().any(|start| name.starts_with(start))
                 || (tied && name.ends_with(self.map.unembed))
         };
         match self.store.unused().into_iter().find(|(_, name)| !known(name)) {
@@ -203,12 +236,29 @@ impl WeightSource for Checkpoint {
                     (Linear::Gate, _) => (map.mlp_gate, None),
                     (Linear::In, _) => (map.mlp_in, None),
                     (Linear::Out, _) => (map.mlp_out, None),
+                    (Linear::Router, _) => (map.experts.as_ref().ok_or_else(absent)?.router, None),
                 };
                 let name = self.block_name(layer, &format!("{matrix}{}", end(bias)));
                 return self.linear(&name, shape, cut.map(|i| (self.qkv[layer.get()], i)));
             }
+            Part::Block(layer, BlockPart::Sinks) => self.block_name(layer, map.sinks.ok_or_else(absent)?),
+            Part::Block(layer, BlockPart::Expert(expert, linear, bias)) => {
+                let (stacked, half) = self.stacked(layer, linear).ok_or_else(absent)?;
+                return self.expert(&stacked, half, (self.n_experts[layer.get()], expert), shape, bias);
+            }
         };
         Ok(self.store.tensor(&name, shape)?)
+    }
+
+    fn matrix(&mut self, part: Part, shape: [i64; 2]) -> Result<Matrix, ModelError> {
+        if let Part::Block(layer, BlockPart::Expert(expert, linear, false)) = part
+            && let Some((stacked, half)) = self.stacked(layer, linear)
+            && self.store.contains(&format!("{stacked}_blocks"))
+            && shape[1] % BLOCK == 0
+        {
+            return self.packed_expert(&stacked, half, (self.n_experts[layer.get()], expert), shape);
+        }
+        Ok(Matrix::Plain(self.tensor(part, &shape)?))
     }
 }
 
@@ -237,6 +287,74 @@ impl Checkpoint {
             tensor = tensor.f_narrow(0, start, widths[i]).map_err(circuit_torch::TorchError::from)?;
         }
         Ok(tensor)
+    }
+}
+
+/// Which rows of a stacked tensor belong to a projection: all, or every second one from this.
+type Half = Option<i64>;
+
+impl Checkpoint {
+    /// The stacked tensor that holds an expert's projection, and which of its rows do.
+    fn stacked(&self, layer: Layer, linear: Linear) -> Option<(String, Half)> {
+        let experts = self.map.experts.as_ref()?;
+        let (name, half) = match linear {
+            Linear::Gate => (experts.gate_and_in, Some(0)),
+            Linear::In => (experts.gate_and_in, Some(1)),
+            Linear::Out => (experts.out, None),
+            _ => return None,
+        };
+        Some((self.block_name(layer, name), half))
+    }
+
+    /// A plain matrix or a bias of one expert (of so many) as `[out, …]`.
+    fn expert(
+        &self,
+        stacked: &str,
+        half: Half,
+        (n_experts, expert): (i64, usize),
+        shape: &[i64],
+        bias: bool,
+    ) -> Result<Tensor, ModelError> {
+        let rows = rows_of(shape[0], half);
+        let (name, stored) = match bias {
+            true => (format!("{stacked}_bias"), vec![n_experts, rows]),
+            false => (stacked.to_owned(), vec![n_experts, shape[1], rows]),
+        };
+        let tensor = self.store.tensor(&name, &stored)?;
+        let pick = || {
+            let tensor = tensor.f_get(expert as i64)?;
+            pick_half(if bias { tensor } else { tensor.f_tr()? }, half)
+        };
+        Ok(pick().map_err(circuit_torch::TorchError::from)?)
+    }
+
+    /// A packed matrix of one expert (of so many).
+    fn packed_expert(
+        &self,
+        stacked: &str,
+        half: Half,
+        (n_experts, expert): (i64, usize),
+        [out, input]: [i64; 2],
+    ) -> Result<Matrix, ModelError> {
+        let rows = rows_of(out, half);
+        let n_blocks = input / BLOCK;
+        let blocks =
+            self.store.bytes(&format!("{stacked}_blocks"), &[n_experts, rows, n_blocks, BLOCK / 2])?;
+        let scales = self.store.bytes(&format!("{stacked}_scales"), &[n_experts, rows, n_blocks])?;
+        let pick = |tensor: &Tensor| pick_half(tensor.f_get(expert as i64)?, half);
+        let packed = pick(&blocks).and_then(|blocks| Ok(Mxfp4 { blocks, scales: pick(&scales)? }));
+        Ok(Matrix::Mxfp4(packed.map_err(circuit_torch::TorchError::from)?))
+    }
+}
+
+fn rows_of(out: i64, half: Half) -> i64 {
+    if half.is_some() { 2 * out } else { out }
+}
+
+fn pick_half(tensor: Tensor, half: Half) -> Result<Tensor, tch::TchError> {
+    match half {
+        Some(first) => tensor.f_slice(0, first, None::<i64>, 2),
+        None => Ok(tensor),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::spec::{RopeScaling, RopeSpec};
 use std::f64::consts::TAU;
 use tch::{Kind, Tensor};
 
-/// Cosines and sines of every position, `[pos, 1, d_head]`.
+/// Cosines and sines of every position, `[pos, 1, d_head]`, times whatever lengthens queries and keys.
 pub(crate) struct RopeTables {
     cos: Tensor,
     sin: Tensor,
@@ -16,7 +16,11 @@ impl RopeTables {
         let positions = Tensor::arange(n_pos as i64, (Kind::Double, tch::Device::Cpu));
         let angles = positions.outer(&frequencies);
         let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
-        let to = |t: Tensor| t.to_kind(like.kind()).to_device(like.device());
+        let length = match spec.scaling {
+            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        };
+        let to = |t: Tensor| (t * length).to_kind(like.kind()).to_device(like.device());
         Self { cos: to(angles.cos()), sin: to(angles.sin()) }
     }
 
@@ -47,12 +51,61 @@ fn frequencies(spec: &RopeSpec, d_head: usize) -> Vec<f64> {
                 keep * f + (1.0 - keep) * f / factor
             })
             .collect(),
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_max_position_embeddings,
+            truncate,
+            ..
+        } => {
+            // The component that turns so many times within the old context.
+            let component = |turns: f64| {
+                d_head as f64 * (original_max_position_embeddings / (turns * TAU)).ln()
+                    / (2.0 * spec.theta.ln())
+            };
+            let round = |x: f64, outwards: fn(f64) -> f64| if truncate { outwards(x) } else { x };
+            let first = round(component(beta_fast), f64::floor).max(0.0);
+            let last = round(component(beta_slow), f64::ceil).min(d_head as f64 - 1.0);
+            let width = if first == last { 0.001 } else { last - first };
+            plain
+                .enumerate()
+                .map(|(i, f)| {
+                    let stretch = ((i as f64 - first) / width).clamp(0.0, 1.0);
+                    (1.0 - stretch) * f + stretch * f / factor
+                })
+                .collect()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn yarn_keeps_what_turns_often_and_slows_what_turns_seldom() {
+        let yarn = |truncate| RopeScaling::Yarn {
+            factor: 32.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original_max_position_embeddings: 4096.0,
+            truncate,
+            attention_factor: 1.0,
+        };
+        let plain = frequencies(&RopeSpec { theta: 150_000.0, scaling: RopeScaling::None }, 64);
+        for truncate in [false, true] {
+            let stretched = frequencies(&RopeSpec { theta: 150_000.0, scaling: yarn(truncate) }, 64);
+            for (i, (f, s)) in plain.iter().zip(&stretched).enumerate() {
+                let turns = 4096.0 * f / TAU;
+                let slowed = f / s;
+                assert!((1.0..=32.0 + 1e-9).contains(&slowed), "{i}: {slowed}");
+                // Rounding outwards moves the ends by less than one component.
+                assert!(turns < 32.0 * 1.5 || slowed == 1.0, "{i}: {turns} turns, {slowed}");
+                assert!(turns > 1.0 / 1.5 || (slowed - 32.0).abs() < 1e-9, "{i}: {turns} turns, {slowed}");
+            }
+        }
+    }
 
     #[test]
     fn the_llama3_stretch_keeps_fast_turns_and_slows_slow_ones() {

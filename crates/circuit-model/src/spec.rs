@@ -158,6 +158,8 @@ pub struct AttnSpec {
     pub reach: Reach,
     /// Rotary positions, where they are used.
     pub rope: Option<RopeSpec>,
+    /// Whether each head has a sink: a score of its own that takes a share of every query's attention and passes nothing on.
+    pub sinks: bool,
 }
 
 /// Which keys a query sees: never later ones, and of the earlier ones all or a window.
@@ -199,6 +201,22 @@ pub enum RopeScaling {
         /// Context length before the stretch.
         original_max_position_embeddings: f64,
     },
+    /// YaRN (Peng et al., 2023): components that turn seldom within the old context divided by the factor, those that turn
+    /// often kept, a ramp between; queries and keys lengthened.
+    Yarn {
+        /// The factor.
+        factor: f64,
+        /// Components with more turns than this within the old context are kept.
+        beta_fast: f64,
+        /// Components with fewer turns than this are stretched fully.
+        beta_slow: f64,
+        /// Context length before the stretch.
+        original_max_position_embeddings: f64,
+        /// Whether the ends of the ramp are rounded outwards to whole components.
+        truncate: bool,
+        /// Rotated queries and keys are multiplied by this.
+        attention_factor: f64,
+    },
 }
 
 /// The MLP.
@@ -208,10 +226,35 @@ pub struct MlpSpec {
     pub d_mlp: usize,
     /// The activation function.
     pub act: Act,
-    /// Whether it is applied to a gate that multiplies a second, linear projection.
-    pub gated: bool,
+    /// What the activation is multiplied by.
+    pub gate: Gate,
     /// Whether the projections have biases.
     pub bias: bool,
+    /// Where there is not one such MLP but many, of which a router chooses some for each position.
+    pub experts: Option<ExpertsSpec>,
+}
+
+/// What the activation of an MLP is multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Gate {
+    /// Nothing: `act(in)`.
+    None,
+    /// A second, linear projection: `act(gate) · in`.
+    Linear,
+    /// The same with both halves clamped and one added to the linear one: `act(min(gate, limit)) · (clamp(in, ±limit) + 1)`.
+    Clamped {
+        /// The limit.
+        limit: f64,
+    },
+}
+
+/// A mixture of experts: MLPs of one shape, weighted by the softmax of the scores of those that are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertsSpec {
+    /// How many there are.
+    pub n_experts: usize,
+    /// How many are chosen for each position: those with the highest scores.
+    pub n_chosen: usize,
 }
 
 /// Activation functions.
@@ -223,6 +266,8 @@ pub enum Act {
     GeluTanh,
     /// GELU, exact.
     Gelu,
+    /// `x · sigmoid(1.702 x)`, which is nearly GELU.
+    QuickGelu,
     /// `max(x, 0)`.
     Relu,
 }
@@ -255,6 +300,8 @@ impl ModelSpec {
                 LayerSite::QNormScale | LayerSite::KNormScale => layer.attn.qk_norm.is_some(),
                 LayerSite::AttnPostScale => layer.norms.attn_post().is_some(),
                 LayerSite::MlpPostScale => layer.norms.mlp_post().is_some(),
+                // Experts have inner values for the positions that chose them alone.
+                LayerSite::MlpPre | LayerSite::MlpPost => layer.mlp.experts.is_none(),
                 _ => true,
             };
             let here = LayerSite::ALL.iter().copied().filter(has);

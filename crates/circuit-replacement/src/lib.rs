@@ -10,6 +10,7 @@
 mod error;
 mod frozen;
 mod local;
+mod parts;
 
 pub use error::ReplacementError;
 pub use frozen::{FrozenLayer, FrozenPass, Trace};

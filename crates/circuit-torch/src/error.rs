@@ -44,8 +44,8 @@ pub enum TorchError {
         /// The shape that the description asks for.
         expected: Vec<i64>,
     },
-    /// A tensor of a type that is not computed with.
-    #[error("{}: tensor `{name}` has type {found}, expected F32, BF16, F16 or F64", path.display())]
+    /// A tensor of another type of number.
+    #[error("{}: tensor `{name}` has type {found}, expected {expected}", path.display())]
     Dtype {
         /// The file.
         path: PathBuf,
@@ -53,6 +53,8 @@ pub enum TorchError {
         name: String,
         /// Its type.
         found: String,
+        /// The types that would do.
+        expected: &'static str,
     },
     /// LibTorch refused an operation.
     #[error("LibTorch: {}", what_it_says(.0))]

@@ -97,6 +97,25 @@ impl TensorFile {
     /// # Errors
     /// If it is missing, has another shape, or a type of number that no computation here uses.
     pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
+        let wanted = "F32, BF16, F16 or F64";
+        self.view(name, expected, wanted, |kind| kind != Kind::Uint8)
+    }
+
+    /// A tensor of bytes, such as packed numbers, of exactly this shape; otherwise as [`TensorFile::tensor`].
+    ///
+    /// # Errors
+    /// If it is missing, has another shape, or holds anything but bytes.
+    pub fn bytes(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
+        self.view(name, expected, "U8", |kind| kind == Kind::Uint8)
+    }
+
+    fn view(
+        &self,
+        name: &str,
+        expected: &[i64],
+        wanted: &'static str,
+        accepts: fn(Kind) -> bool,
+    ) -> Result<Tensor, TorchError> {
         let entry = self.entries.get(name).ok_or_else(|| TorchError::MissingTensor {
             path: self.path.clone(),
             name: name.into(),
@@ -110,10 +129,11 @@ impl TensorFile {
                 expected: expected.to_vec(),
             });
         }
-        let kind = entry.kind.ok_or_else(|| TorchError::Dtype {
+        let kind = entry.kind.filter(|&kind| accepts(kind)).ok_or_else(|| TorchError::Dtype {
             path: self.path.clone(),
             name: name.into(),
             found: format!("{:?}", entry.dtype),
+            expected: wanted,
         })?;
         let bytes = &self.map[entry.start..entry.end];
         if bytes.is_empty() || !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
@@ -139,6 +159,7 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
         Dtype::F32 => Kind::Float,
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
+        Dtype::U8 => Kind::Uint8,
         _ => return None,
     })
 }
@@ -184,6 +205,11 @@ impl TensorStore {
         Ok(Self { folder: folder.into(), files, home, used: RefCell::default() })
     }
 
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.home.keys().map(String::as_str)
+    }
+
     /// Whether there is a tensor of that name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
@@ -201,17 +227,32 @@ impl TensorStore {
     /// # Errors
     /// As there; the message names the file that holds the tensor.
     pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
-        let Some(&home) = self.home.get(name) else {
-            let path = self.folder.clone();
-            return Err(TorchError::MissingTensor {
-                path,
-                name: name.into(),
-                present: sample(self.home.keys()),
-            });
-        };
-        let tensor = self.files[home].tensor(name, expected)?;
+        self.home_of(name)?.tensor(name, expected)
+    }
+
+    /// A tensor of bytes of exactly this shape, as [`TensorFile::bytes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bytes(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
+        self.home_of(name)?.bytes(name, expected)
+    }
+
+    /// The file that holds a tensor, which from now on counts as used.
+    fn home_of(&self, name: &str) -> Result<&TensorFile, TorchError> {
+        let home = self.home.get(name).ok_or_else(|| TorchError::MissingTensor {
+            path: self.folder.clone(),
+            name: name.into(),
+            present: sample(self.home.keys()),
+        })?;
         self.used.borrow_mut().insert(name.to_owned());
-        Ok(tensor)
+        Ok(&self.files[*home])
+    }
+
+    /// The file that holds a tensor.
+    #[must_use]
+    pub fn file_of(&self, name: &str) -> Option<&Path> {
+        self.home.get(name).map(|&file| self.files[file].path())
     }
 
     /// The folder the files lie in.

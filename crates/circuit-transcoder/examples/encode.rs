@@ -18,11 +18,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let transcoder = &set.layers()[2];
     let x = transcoder.W_enc.narrow(0, 494, 1) * 2.0;
     let active = transcoder.encode(&x, 0, 0)?;
-    let writes = transcoder.decoder_rows(&active.indices) * active.values.unsqueeze(-1);
+    // A feature of a per-layer set writes at its own layer alone: one row each.
+    let writes = transcoder.decoder_rows(&active.indices).select(1, 0) * active.values.unsqueeze(-1);
     println!("{} of {} features are active", active.values.size()[0], transcoder.n_features());
     let strongest = active.values.argmax(0, false).int64_value(&[]);
     println!("the strongest is {}", active.indices.int64_value(&[strongest]));
-    let reconstruction = transcoder.reconstruct(&active, &writes, &x); // [pos, d_model]
+    let reconstruction = transcoder.reconstruct(&writes, &active.positions, &x); // [pos, d_model]
     println!("norm of the reconstruction {:.3}", reconstruction.norm().double_value(&[]));
     Ok(())
 }

@@ -33,6 +33,16 @@ pub enum TranscoderError {
         /// Which file is missing or too many.
         detail: String,
     },
+    /// Files that no known layout describes.
+    #[error("{}: the files follow no layout that is known for this set: found {found}; known: {known}", path.display())]
+    UnknownLayout {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is there: tensors, or files.
+        found: String,
+        /// The layouts, with their files and tensors.
+        known: String,
+    },
     /// A tensor that has no meaning in a transcoder.
     #[error("{}: tensor `{name}` is not part of a transcoder (known: {known})", path.display())]
     UnknownTensor {
@@ -43,7 +53,15 @@ pub enum TranscoderError {
         /// The tensors a file may hold.
         known: String,
     },
-    /// Values that are no numbers.
+    /// A tensor that holds values that are no numbers.
+    #[error("{}: tensor `{name}` holds NaN or infinity", path.display())]
+    NotNumbers {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// Values that came out as no numbers.
     #[error("layer {layer}: {what} not finite: the weights or the input hold NaN or infinity")]
     NotFinite {
         /// The layer.

@@ -1,6 +1,6 @@
 //! MLP transcoders: reading a set from its files, encoding, decoder rows.
 //!
-//! [`TranscoderSet::open`] reads a folder as published (`config.yaml` and one safetensors file per layer);
+//! [`TranscoderSet::open`] reads a folder as published (`config.yaml` and the files of one of several layouts);
 //! [`Transcoder::encode`] finds the active features of a layer. Encoders and decoders stay in the mapped files: an encoder
 //! is read when its layer is encoded, decoder rows only for features that are active. Not here: models and prompts.
 
@@ -8,9 +8,11 @@
 
 mod config;
 mod error;
+mod files;
+mod layout;
 mod set;
 mod transcoder;
 
 pub use error::TranscoderError;
-pub use set::{SetInfo, TranscoderSet};
+pub use set::{SetDescription, SetInfo, TranscoderSet};
 pub use transcoder::{Activation, ActiveFeatures, Transcoder};

@@ -1,14 +1,14 @@
 //! A set of transcoders: one per layer, read from a folder and checked against the model.
 
 use crate::TranscoderError;
-use crate::config::Config;
-use crate::transcoder::{Activation, Transcoder};
+use crate::config::{Config, SetKind};
+use crate::files::SetFiles;
+use crate::layout::Place;
+use crate::transcoder::Transcoder;
 use circuit_index::LayerSite;
-use circuit_torch::TensorFile;
+use std::ops::Range;
 use std::path::Path;
 use tch::{Device, Kind};
-
-const TENSORS: &[&str] = &["W_enc", "W_dec", "b_enc", "b_dec", "W_skip", "activation_function.threshold"];
 
 /// What a set says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,20 @@ pub struct SetInfo {
     pub writes: LayerSite,
 }
 
-/// Per-layer transcoders for all layers of a model.
+/// A set's folder on one page, without a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetDescription {
+    /// What it says about itself.
+    pub info: SetInfo,
+    /// Whether features write to the layers above their own too.
+    pub cross_layer: bool,
+    /// The layout of its files, in words.
+    pub layout: &'static str,
+    /// The tensors of each layer, with their shapes.
+    pub layers: Vec<Vec<(String, Vec<i64>)>>,
+}
+
+/// Transcoders for all layers of a model.
 #[derive(Debug)]
 pub struct TranscoderSet {
     info: SetInfo,
@@ -31,13 +44,12 @@ pub struct TranscoderSet {
 }
 
 impl TranscoderSet {
-    /// Opens `config.yaml` and `layer_0.safetensors` … of a folder for a model of `n_layers` layers and width `d_model`.
-    /// Computations run on `device` in the type `wide` (fp32, or f64) wherever they are not asked for otherwise; nothing but
-    /// biases is read yet.
+    /// Opens the set of a folder for a model of `n_layers` layers and width `d_model`. Computations run on `device` in the type
+    /// `wide` (fp32, or f64) wherever they are not asked for otherwise; nothing but biases is read yet.
     ///
     /// # Errors
-    /// If the config is not understood in full, a layer's file is missing or one too many is there, or a tensor is missing,
-    /// unknown, or has another shape than the model asks for.
+    /// If the config is not understood in full, the files follow no known layout, a layer's file is missing or one too many is
+    /// there, or a tensor is missing, unknown, or has another shape than the model asks for.
     pub fn open(
         folder: &Path,
         n_layers: usize,
@@ -45,45 +57,35 @@ impl TranscoderSet {
         wide: Kind,
         device: Device,
     ) -> Result<Self, TranscoderError> {
-        if !folder.is_dir() {
-            return Err(TranscoderError::NoFolder { path: folder.into() });
-        }
         let config = Config::open(folder)?;
-        check_layers(folder, n_layers)?;
-        let layers = (0..n_layers).map(|l| {
-            let file = TensorFile::open(&folder.join(layer_file(l)))?;
-            read_layer(&file, d_model as i64, config.top_k, wide, device)
+        let files = SetFiles::find(folder, &config)?;
+        files.check_layers(n_layers)?;
+        let layers = (0..n_layers).map(|layer| {
+            let place = Place { layer, n_layers, d_model: d_model as i64, wide, device };
+            files.layout.read(&files.open(layer)?, &config, place)
         });
         let layers = layers.collect::<Result<_, _>>()?;
-        let scan = config.scan.or_else(|| config.model_name.clone());
-        let scan =
-            scan.unwrap_or_else(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
-        let info =
-            SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes };
-        Ok(Self { info, layers })
+        Ok(Self { info: info(folder, config), layers })
     }
 
-    /// Describes a set without a model: what it says, and for each layer file its tensors with their shapes.
+    /// Describes a set without a model.
     ///
     /// # Errors
-    /// If the config or a file cannot be read.
-    #[allow(clippy::type_complexity, reason = "a list of files with a list of tensors")]
-    pub fn describe(folder: &Path) -> Result<(SetInfo, Vec<Vec<(String, Vec<i64>)>>), TranscoderError> {
-        if !folder.is_dir() {
-            return Err(TranscoderError::NoFolder { path: folder.into() });
-        }
+    /// If the config or a file cannot be read, or the files follow no known layout.
+    pub fn describe(folder: &Path) -> Result<SetDescription, TranscoderError> {
         let config = Config::open(folder)?;
-        let mut files = Vec::new();
-        while folder.join(layer_file(files.len())).is_file() {
-            let file = TensorFile::open(&folder.join(layer_file(files.len())))?;
-            let shapes = file.names().map(|n| (n.to_owned(), file.shape(n).unwrap_or_default().to_vec()));
-            files.push(shapes.collect());
+        let files = SetFiles::find(folder, &config)?;
+        let mut layers = Vec::new();
+        while files.has(layers.len()) {
+            let store = files.open(layers.len())?;
+            let shapes = store.names().map(|n| (n.to_owned(), store.shape(n).unwrap_or_default().to_vec()));
+            layers.push(shapes.collect());
         }
-        let scan = config.scan.or_else(|| config.model_name.clone()).unwrap_or_default();
-        Ok((
-            SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes },
-            files,
-        ))
+        // A gap would be told as the end.
+        files.check_layers(layers.len())?;
+        let layout = files.layout.name;
+        let cross_layer = config.kind == SetKind::CrossLayer;
+        Ok(SetDescription { info: info(folder, config), cross_layer, layout, layers })
     }
 
     /// A set made in memory, for tests and training.
@@ -103,66 +105,18 @@ impl TranscoderSet {
     pub fn layers(&self) -> &[Transcoder] {
         &self.layers
     }
-}
 
-fn layer_file(layer: usize) -> String {
-    format!("layer_{layer}.safetensors")
-}
-
-fn check_layers(folder: &Path, expected: usize) -> Result<(), TranscoderError> {
-    let listing = std::fs::read_dir(folder);
-    let listing = listing.map_err(|source| circuit_torch::TorchError::Io { path: folder.into(), source })?;
-    let number =
-        |name: &str| name.strip_prefix("layer_")?.strip_suffix(".safetensors")?.parse::<usize>().ok();
-    let mut found: Vec<_> =
-        listing.flatten().filter_map(|e| number(&e.file_name().to_string_lossy())).collect();
-    found.sort_unstable();
-    let detail = match (0..expected).find(|l| !found.contains(l)) {
-        Some(missing) => format!("{} is missing", layer_file(missing)),
-        None => match found.iter().find(|&&l| l >= expected) {
-            Some(&extra) => format!("{} is one too many", layer_file(extra)),
-            None => return Ok(()),
-        },
-    };
-    Err(TranscoderError::Layers { path: folder.into(), found: found.len(), expected, detail })
-}
-
-fn read_layer(
-    file: &TensorFile,
-    d: i64,
-    top_k: Option<usize>,
-    wide: Kind,
-    device: Device,
-) -> Result<Transcoder, TranscoderError> {
-    if let Some(name) = file.names().find(|n| !TENSORS.contains(n)) {
-        let (path, known) = (file.path().into(), TENSORS.join(", "));
-        return Err(TranscoderError::UnknownTensor { path, name: name.into(), known });
+    /// The layers whose features write at a layer: itself, and those below that reach so far.
+    #[must_use]
+    pub fn writers(&self, layer: usize) -> Range<usize> {
+        let reaches = |&below: &usize| below + self.layers[below].n_outputs() > layer;
+        (0..layer).find(reaches).unwrap_or(layer)..layer + 1
     }
-    // The number of features is the encoder's; every other tensor must agree with it.
-    let f = file.shape("W_enc").and_then(|s| s.first().copied()).unwrap_or(0);
-    let small = |name: &str, shape: &[i64]| -> Result<_, TranscoderError> {
-        Ok(file.tensor(name, shape)?.f_to_device(device)?.f_to_kind(wide)?)
-    };
-    let threshold = file.shape("activation_function.threshold").is_some();
-    let activation = match (threshold, top_k) {
-        (true, None) => Activation::JumpRelu { threshold: small("activation_function.threshold", &[f])? },
-        (false, None) => Activation::Relu,
-        (false, Some(k)) if k as i64 <= f => Activation::TopK { k },
-        (false, Some(k)) => {
-            let reason = format!("k = {k}, but the set has only {f} features per layer");
-            return Err(TranscoderError::Config { path: file.path().into(), reason });
-        }
-        (true, Some(_)) => {
-            let reason = "the config says topk, but the file holds thresholds".into();
-            return Err(TranscoderError::Config { path: file.path().into(), reason });
-        }
-    };
-    Ok(Transcoder {
-        W_enc: file.tensor("W_enc", &[f, d])?,
-        W_dec: file.tensor("W_dec", &[f, d])?,
-        b_enc: small("b_enc", &[f])?,
-        b_dec: small("b_dec", &[d])?,
-        W_skip: file.shape("W_skip").map(|_| small("W_skip", &[d, d])).transpose()?,
-        activation,
-    })
+}
+
+fn info(folder: &Path, config: Config) -> SetInfo {
+    let scan = config.scan.or_else(|| config.model_name.clone());
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.into()); // `.` has no name
+    let scan = scan.unwrap_or_else(|| whole.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes }
 }

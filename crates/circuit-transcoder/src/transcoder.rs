@@ -1,4 +1,8 @@
-//! One transcoder: `acts = activation(x W_enc^T + b_enc)`, `reconstruction = acts W_dec + b_dec + x W_skip^T`.
+//! One layer's transcoder: `acts = activation(x W_enc^T + b_enc)`; each active feature writes `act · W_dec[f, j]` at the layer
+//! j above its own; and what is written at one layer adds up to `reconstruction = Σ writes + b_dec + x W_skip^T`.
+//!
+//! Per-layer sets are the case in which a feature has one decoder row, cross-layer sets (Ameisen et al., 2025) that in which
+//! it has one for each layer from its own up. Nothing else tells the two apart.
 
 use crate::TranscoderError;
 use tch::{Kind, Tensor};
@@ -23,18 +27,18 @@ pub enum Activation {
     },
 }
 
-/// A transcoder of one layer.
+/// The transcoder of one layer.
 #[derive(Debug)]
 pub struct Transcoder {
     /// `[n_features, d_model]`, as stored.
     pub W_enc: Tensor,
-    /// `[n_features, d_model]`, as stored.
+    /// `[n_features, n_outputs, d_model]`, as stored: row j is written j layers above this one.
     pub W_dec: Tensor,
     /// `[n_features]`, fp32 or f64.
     pub b_enc: Tensor,
-    /// `[d_model]`, fp32 or f64.
+    /// `[d_model]`, fp32 or f64: written at this layer, once, whatever features write there.
     pub b_dec: Tensor,
-    /// `[d_model, d_model]`, fp32 or f64: a linear path past the features.
+    /// `[d_model, d_model]`, fp32 or f64: a linear path past the features of this layer, `x W_skip^T`.
     pub W_skip: Option<Tensor>,
     /// The activation function.
     pub activation: Activation,
@@ -56,6 +60,12 @@ impl Transcoder {
     #[must_use]
     pub fn n_features(&self) -> usize {
         self.b_enc.size()[0] as usize
+    }
+
+    /// At how many layers a feature writes: this one and the next ones.
+    #[must_use]
+    pub fn n_outputs(&self) -> usize {
+        self.W_dec.size()[1] as usize
     }
 
     /// Pre-activations `[pos, n_features]` of `x [pos, d_model]`, in the type of `x` and on its device, bias included.
@@ -125,7 +135,7 @@ impl Transcoder {
         self.rows(&self.W_enc, indices)
     }
 
-    /// Decoder rows `[n, d_model]` of features, likewise.
+    /// Decoder rows `[n, n_outputs, d_model]` of features, likewise.
     pub fn decoder_rows(&self, indices: &Tensor) -> Tensor {
         self.rows(&self.W_dec, indices)
     }
@@ -136,12 +146,12 @@ impl Transcoder {
         rows.to_device(self.b_enc.device()).to_kind(self.b_enc.kind())
     }
 
-    /// The reconstruction `[pos, d_model]` from what the active features write (`activation · W_dec`, `[n_active, d_model]`) and
-    /// the input `x [pos, d_model]`, in fp32 or f64.
-    pub fn reconstruct(&self, active: &ActiveFeatures, writes: &Tensor, x: &Tensor) -> Tensor {
+    /// The reconstruction `[pos, d_model]` at this layer from what features write here (`[n, d_model]`, each at its position of
+    /// `positions [n]`, whatever layer it sits in) and this layer's input `x [pos, d_model]`, in fp32 or f64.
+    pub fn reconstruct(&self, writes: &Tensor, positions: &Tensor, x: &Tensor) -> Tensor {
         let x = x.to_kind(self.b_dec.kind());
         let bias = self.b_dec.unsqueeze(0).expand_as(&x).contiguous();
-        let sum = bias.index_add(0, &active.positions, writes);
+        let sum = bias.index_add(0, positions, writes);
         match &self.W_skip {
             Some(W_skip) => sum + x.linear(W_skip, None::<&Tensor>),
             None => sum,

@@ -31,6 +31,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         out_bias: bias,
         reach: Reach::Global,
         rope: Some(rope(config, "gemma2", 10_000.0)?),
+        sinks: false,
     };
     // Transformers reads `hidden_activation`; `hidden_act` is an older name of the same.
     let newer = config.opt_text("hidden_activation")?.is_some();
@@ -38,8 +39,9 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     let mlp = MlpSpec {
         d_mlp: config.count("intermediate_size")?,
         act: if newer { act(config, "hidden_activation", "gelu_pytorch_tanh")? } else { older },
-        gated: true,
+        gate: Gate::Linear,
         bias: false,
+        experts: None,
     };
     let window = config.opt_count("sliding_window")?.and_then(NonZeroUsize::new);
     let reaches = match config.opt_texts("layer_types")? {
@@ -87,9 +89,12 @@ pub(super) fn weights() -> WeightMap {
         mlp_gate: "mlp.gate_proj",
         mlp_in: "mlp.up_proj",
         mlp_out: "mlp.down_proj",
+        experts: None,
+        sinks: None,
         final_norm: "norm",
         unembed: "lm_head.weight",
         transposed: false,
         ignored: &[".rotary_emb.inv_freq"],
+        beside: &[],
     }
 }

@@ -24,8 +24,9 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     let mlp = MlpSpec {
         d_mlp: config.opt_count("n_inner")?.unwrap_or(4 * d_model),
         act: act(config, "activation_function", "gelu_new")?,
-        gated: false,
+        gate: Gate::None,
         bias: true,
+        experts: None,
     };
     let layer = |l: usize| LayerSpec {
         attn: AttnSpec {
@@ -39,6 +40,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
             out_bias: true,
             reach: Reach::Global,
             rope: None,
+            sinks: false,
         },
         mlp: mlp.clone(),
         norms: NormPlaces::Pre { attn: norm, mlp: norm },
@@ -75,10 +77,13 @@ pub(super) fn weights() -> WeightMap {
         mlp_gate: "mlp.c_gate",
         mlp_in: "mlp.c_fc",
         mlp_out: "mlp.c_proj",
+        experts: None,
+        sinks: None,
         final_norm: "ln_f",
         unembed: "lm_head.weight",
         transposed: true,
         // The causal mask, which old checkpoints hold as if it were a weight.
         ignored: &[".attn.bias", ".attn.masked_bias"],
+        beside: &[],
     }
 }

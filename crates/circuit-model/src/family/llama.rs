@@ -29,12 +29,14 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
             out_bias: bias,
             reach: Reach::Global,
             rope: Some(rope(config, "llama", 10_000.0)?),
+            sinks: false,
         },
         mlp: MlpSpec {
             d_mlp: config.count("intermediate_size")?,
             act: act(config, "hidden_act", "silu")?,
-            gated: true,
+            gate: Gate::Linear,
             bias: config.flag("mlp_bias", false)?,
+            experts: None,
         },
         norms: NormPlaces::Pre { attn: norm, mlp: norm },
     };
@@ -68,9 +70,12 @@ pub(super) fn weights() -> WeightMap {
         mlp_gate: "mlp.gate_proj",
         mlp_in: "mlp.up_proj",
         mlp_out: "mlp.down_proj",
+        experts: None,
+        sinks: None,
         final_norm: "norm",
         unembed: "lm_head.weight",
         transposed: false,
         ignored: &[".rotary_emb.inv_freq"],
+        beside: &[],
     }
 }

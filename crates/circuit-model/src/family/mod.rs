@@ -5,7 +5,9 @@
 //! description grows an enum arm.
 
 mod gemma2;
+mod gemma3;
 mod gpt2;
+mod gpt_oss;
 mod llama;
 mod qwen3;
 
@@ -26,7 +28,10 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "llama", spec: llama::spec, weights: llama::weights },
     Family { model_type: "qwen3", spec: qwen3::spec, weights: qwen3::weights },
     Family { model_type: "gemma2", spec: gemma2::spec, weights: gemma2::weights },
+    Family { model_type: "gemma3_text", spec: gemma3::spec, weights: gemma3::weights },
+    Family { model_type: "gemma3", spec: gemma3::spec_beside_vision, weights: gemma3::weights },
     Family { model_type: "gpt2", spec: gpt2::spec, weights: gpt2::weights },
+    Family { model_type: "gpt_oss", spec: gpt_oss::spec, weights: gpt_oss::weights },
 ];
 
 /// The description of the model that a config describes, and where its weights stand.
@@ -61,21 +66,26 @@ fn act(config: &HfConfig, key: &str, default: &str) -> Result<Act, SpecError> {
 
 /// Rotary positions in the two spellings of Hugging Face: `rope_theta` with `rope_scaling`, or `rope_parameters`.
 fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec, SpecError> {
-    let top = config.opt_positive("rope_theta")?;
-    let (object, key) = match config.opt_object("rope_parameters")? {
-        Some(object) => (Some(object), "rope_parameters"),
-        None => (config.opt_object("rope_scaling")?, "rope_scaling"),
+    let theta = config.opt_positive("rope_theta")?.unwrap_or(default_theta);
+    let object = match config.opt_object("rope_parameters")? {
+        Some(object) => Some(object),
+        None => config.opt_object("rope_scaling")?,
     };
-    let Some(object) = object else {
-        return Ok(RopeSpec { theta: top.unwrap_or(default_theta), scaling: RopeScaling::None });
-    };
-    let theta = object.opt_positive("rope_theta")?.or(top).unwrap_or(default_theta);
+    match object {
+        Some(object) => stretched_rope(&object, family, theta),
+        None => Ok(RopeSpec { theta, scaling: RopeScaling::None }),
+    }
+}
+
+/// Rotary positions from an object of their own.
+fn stretched_rope(object: &HfConfig, family: &str, theta: f64) -> Result<RopeSpec, SpecError> {
+    let theta = object.opt_positive("rope_theta")?.unwrap_or(theta);
     // Two names of one key; newer files hold both.
     let (kind, older) = (object.opt_text("rope_type")?, object.opt_text("type")?);
     if let (Some(kind), Some(older)) = (&kind, &older)
         && kind != older
     {
-        return Err(config.refuse(key, "the same rope_type and type"));
+        return Err(object.refuse("type", "the same as rope_type"));
     }
     let kind = kind.or(older);
     let scaling = match kind.as_deref().unwrap_or("default") {
@@ -87,7 +97,21 @@ fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec,
             high_freq_factor: object.positive("high_freq_factor")?,
             original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
         },
-        _ => return Err(config.refuse(key, "a rope_type of default, linear or llama3")),
+        "yarn" => {
+            let factor = object.positive("factor")?;
+            RopeScaling::Yarn {
+                factor,
+                beta_fast: object.opt_positive("beta_fast")?.unwrap_or(32.0),
+                beta_slow: object.opt_positive("beta_slow")?.unwrap_or(1.0),
+                original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
+                truncate: object.flag("truncate", true)?,
+                attention_factor: match object.opt_positive("attention_factor")? {
+                    Some(given) => given,
+                    None => 1.0 + 0.1 * factor.max(1.0).ln(),
+                },
+            }
+        }
+        _ => return Err(object.refuse("rope_type", "default, linear, llama3 or yarn")),
     };
     object.finish(family)?;
     Ok(RopeSpec { theta, scaling })

@@ -29,12 +29,14 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         out_bias: bias,
         reach: Reach::Global,
         rope: Some(rope(config, "qwen3", 10_000.0)?),
+        sinks: false,
     };
     let mlp = MlpSpec {
         d_mlp: config.count("intermediate_size")?,
         act: act(config, "hidden_act", "silu")?,
-        gated: true,
+        gate: Gate::Linear,
         bias: false,
+        experts: None,
     };
     let layers = reaches(config, n_layers)?.into_iter().map(|reach| LayerSpec {
         attn: AttnSpec { reach, ..attn.clone() },

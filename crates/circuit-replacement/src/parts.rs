@@ -1,0 +1,182 @@
+//! MLP outputs taken apart: which features are active, what they write at which layer, and what is left over.
+//!
+//! All at the transcoders' sites; how writes get from there into the residual stream is not known here. A feature may write
+//! at several layers, so layers are encoded first, then written, then compared with what the model computed.
+
+use crate::ReplacementError;
+use circuit_index::{FeatureId, Pos, PositionOrder, SourceOrder};
+use circuit_transcoder::{ActiveFeatures, Transcoder, TranscoderSet};
+use std::ops::Range;
+use tch::{Device, Kind, Tensor};
+
+/// Numbers in decoder rows that are held at once on their way from the files.
+const MAX_ROWS: i64 = 1 << 26;
+
+/// The MLP outputs of one prompt, taken apart. Tensors have the type of the inputs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// All active features, ascending.
+    pub(crate) active: Vec<FeatureId>,
+    /// Their activations, layer by layer.
+    pub(crate) activations: Vec<Tensor>,
+    pub(crate) order: SourceOrder,
+    pub(crate) by_position: PositionOrder,
+    /// `[n, d_model]` for each layer: what features write there, in the order of [`PositionOrder`].
+    pub(crate) writes: Vec<Tensor>,
+    /// `[n]` for each layer: at which position each of these is written.
+    pub(crate) positions: Vec<Tensor>,
+    /// `[pos, d_model]` for each layer: output less reconstruction, zero at ignored positions.
+    pub(crate) errors: Vec<Tensor>,
+    /// For each layer the fraction of variance that is left over.
+    pub(crate) unexplained: Vec<f64>,
+}
+
+impl Parts {
+    /// Takes `outputs [pos, d_model]` apart with what the transcoders find in `inputs [pos, d_model]`, one of each per layer.
+    pub(crate) fn new(
+        set: &TranscoderSet,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        ignored: usize,
+    ) -> Result<Self, ReplacementError> {
+        let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
+        let found = set.layers().iter().zip(inputs).enumerate();
+        let found = found.map(|(l, (transcoder, input))| transcoder.encode(input, ignored, l));
+        let found: Vec<ActiveFeatures> = found.collect::<Result<_, _>>()?;
+        let mut active = Vec::new();
+        for (l, features) in found.iter().enumerate() {
+            let (positions, indices) = (to_vec(&features.positions)?, to_vec(&features.indices)?);
+            active.extend(
+                positions.iter().zip(&indices).map(|(&p, &f)| FeatureId::new(l, p as usize, f as usize)),
+            );
+        }
+        let order = SourceOrder::new(n_layers, n_pos, &active);
+        let by_position = PositionOrder::new(&order);
+        let (writes, positions) = written(set, &found, &by_position, &inputs[0]);
+
+        let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
+        for (l, transcoder) in set.layers().iter().enumerate() {
+            let error = &outputs[l] - transcoder.reconstruct(&writes[l], &positions[l], &inputs[l]);
+            // No error nodes where there are no features.
+            let _ = error.narrow(0, 0, ignored.min(n_pos) as i64).zero_();
+            if !bool::try_from(error.isfinite().all())? {
+                let culprit = format!(" at layer {l}: decoder rows of active features hold NaN or infinity");
+                return Err(ReplacementError::NotFinite { what: "reconstruction errors", culprit });
+            }
+            unexplained.push(unexplained_share(&outputs[l], &error, ignored)?);
+            errors.push(error);
+        }
+        let activations = found.into_iter().map(|features| features.values).collect();
+        Ok(Self { active, activations, order, by_position, writes, positions, errors, unexplained })
+    }
+}
+
+/// How much of each layer's `outputs` the transcoders leave unexplained when they read `inputs`. Unlike [`Parts::new`] it keeps no
+/// writes: at a site that a set is not made for, a good part of all features can be active.
+pub(crate) fn unexplained(
+    set: &TranscoderSet,
+    inputs: &[Tensor],
+    outputs: &[Tensor],
+    ignored: usize,
+) -> Result<Vec<f64>, ReplacementError> {
+    let mut left: Vec<Tensor> = Vec::new();
+    for ((transcoder, input), output) in set.layers().iter().zip(inputs).zip(outputs) {
+        let nothing = Tensor::zeros([0, output.size()[1]], (output.kind(), output.device()));
+        let nowhere = Tensor::zeros([0], (Kind::Int64, output.device()));
+        left.push(output - transcoder.reconstruct(&nothing, &nowhere, input));
+    }
+    for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
+        let features = transcoder.encode(input, ignored, l)?;
+        each_write(transcoder, &features, |j, piece, rows| {
+            let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
+            if let Some(left) = left.get_mut(l + j) {
+                let _ = left.index_add_(0, &positions, &-rows);
+            }
+        });
+    }
+    left.iter().zip(outputs).map(|(left, output)| unexplained_share(output, left, ignored)).collect()
+}
+
+/// Calls `take` with what the active features of a layer write j layers above it: j, which of them, and their rows
+/// `[n, d_model]`. Goes on piece by piece, so that few decoder rows are held at a time.
+fn each_write(
+    transcoder: &Transcoder,
+    features: &ActiveFeatures,
+    mut take: impl FnMut(usize, Range<i64>, &Tensor),
+) {
+    let n_outputs = transcoder.n_outputs();
+    let step = (MAX_ROWS / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
+    let n_active = features.indices.size()[0];
+    let mut start = 0;
+    while start < n_active {
+        let end = n_active.min(start + step);
+        let piece = |t: &Tensor| t.narrow(0, start, end - start);
+        let rows =
+            transcoder.decoder_rows(&piece(&features.indices)) * piece(&features.values).view([-1, 1, 1]);
+        for j in 0..n_outputs {
+            take(j, start..end, &rows.select(1, j as i64));
+        }
+        start = end;
+    }
+}
+
+/// What features write at each layer, and at which positions.
+fn written(
+    set: &TranscoderSet,
+    found: &[ActiveFeatures],
+    by_position: &PositionOrder,
+    like: &Tensor,
+) -> (Vec<Tensor>, Vec<Tensor>) {
+    let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
+    let n_layers = found.len();
+    let at = |pos| Pos::from(pos as usize);
+    let positions = (0..n_layers).map(|output| {
+        let n_at = |pos| by_position.features(set.writers(output), at(pos)).len();
+        let positions: Vec<i64> = (0..n_pos).flat_map(|pos| std::iter::repeat_n(pos, n_at(pos))).collect();
+        Tensor::from_slice(&positions).to_device(like.device())
+    });
+    let positions: Vec<Tensor> = positions.collect();
+    let mut writes: Vec<Tensor> = positions
+        .iter()
+        .map(|positions| Tensor::zeros([positions.size()[0], d_model], (like.kind(), like.device())))
+        .collect();
+    for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
+        // Where the features of layer l stand among all that write at a layer.
+        let places = (l..n_layers).take(transcoder.n_outputs()).map(|output| {
+            let (mut places, mut first) = (Vec::new(), 0);
+            for pos in 0..n_pos {
+                let all = by_position.features(set.writers(output), at(pos));
+                let own = by_position.features(l..l + 1, at(pos));
+                places.extend(own.map(|place| (first + place - all.start) as i64));
+                first += all.len();
+            }
+            Tensor::from_slice(&places).to_device(like.device())
+        });
+        let places: Vec<Tensor> = places.collect();
+        each_write(transcoder, features, |j, piece, rows| {
+            if let Some(places) = places.get(j) {
+                let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
+            }
+        });
+    }
+    (writes, positions)
+}
+
+fn to_vec(t: &Tensor) -> Result<Vec<i64>, ReplacementError> {
+    Ok(Vec::try_from(t.to_device(Device::Cpu))?)
+}
+
+fn unexplained_share(output: &Tensor, error: &Tensor, ignored: usize) -> Result<f64, ReplacementError> {
+    let kept = output.size()[0] - ignored as i64;
+    if kept <= 0 {
+        return Ok(0.0);
+    }
+    let output = output.narrow(0, ignored as i64, kept).to_kind(Kind::Double);
+    let error = error.narrow(0, ignored as i64, kept).to_kind(Kind::Double);
+    let of = |t: &Tensor| f64::try_from(t.square().sum(Kind::Double));
+    let (whole, varied) = (of(&output)?, of(&(&output - output.mean_dim(0, true, Kind::Double)))?);
+    // On a single position, or equal ones, nothing varies but by rounding: compare with the output itself.
+    let total = if varied > 1e-9 * whole { varied } else { whole };
+    let left = f64::try_from(error.square().sum(Kind::Double))?;
+    Ok(if total > 0.0 { left / total } else { 0.0 })
+}
