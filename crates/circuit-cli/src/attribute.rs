@@ -4,6 +4,7 @@ use crate::args::AttributeArgs;
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::plan::{Plan, RawFile};
+use crate::serve;
 use crate::summary::Summary;
 use crate::targets_file;
 use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute};
@@ -16,7 +17,8 @@ use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -25,12 +27,23 @@ use tch::{Kind, Tensor};
 const UNEXPLAINED_WARNING: f64 = 0.9;
 
 pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
-    let plan = Plan::new(&args)?;
-    say_habits(&args);
+    let mut plan = Plan::new(&args)?;
+    let server = plan.server.take();
+    let text = trace(&args, &plan)?;
+    let Some(server) = server else { return Ok(text) };
+    // The server may run for days: what is known is said before.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    serve::serve(server)?;
+    Ok(String::new())
+}
+
+/// Everything but the server; what to tell.
+fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
+    say_habits(args);
     let mut clock = Clock::new();
 
     let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
-    let prompt = prompt(&args, &tokenizer)?;
+    let prompt = prompt(args, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
     let model = Model::open(&plan.model, plan.kind, plan.device)?;
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
@@ -76,7 +89,7 @@ pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
         selected: found.selected,
         targets: named(&targets, &tokenizer)?,
         rows: found.rows,
-        model: model_info(&plan, &model, &set, &tokenizer),
+        model: model_info(plan, &model, &set, &tokenizer),
     };
     graph.validate()?;
     let pruned = prune(&graph, plan.thresholds);

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod plan;
 mod scores;
+mod serve;
 mod summary;
 mod targets_file;
 
@@ -57,6 +58,7 @@ fn run(args: Args) -> Result<String, Failure> {
     match args.command {
         Command::Attribute(args) => attribute::run(*args),
         Command::GraphFiles(args) => files::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Scores(args) => scores::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),

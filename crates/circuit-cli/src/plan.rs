@@ -2,6 +2,7 @@
 
 use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
 use crate::failure::{Code, Failure};
+use crate::serve;
 use circuit_format::Slug;
 use circuit_graph::Thresholds;
 use circuit_torch::runtime;
@@ -24,14 +25,11 @@ pub(crate) struct Plan {
     pub(crate) thresholds: Thresholds,
     pub(crate) raw: Option<RawFile>,
     pub(crate) json: Option<(PathBuf, Slug)>,
+    pub(crate) server: Option<serve::Plan>,
 }
 
 impl Plan {
     pub(crate) fn new(args: &AttributeArgs) -> Result<Self, Failure> {
-        if args.server {
-            return Err(Failure::usage("--server is not supported yet")
-                .hint("write files with --slug and --graph-file-dir"));
-        }
         if args.prompt.is_none() && args.prompt_ids.is_none() && args.prompt_file.is_none() {
             return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file"));
         }
@@ -54,6 +52,15 @@ impl Plan {
             }
             (Some(_), None) => return Err(Failure::usage("--slug is given, but not --graph-file-dir")),
             (None, Some(_)) => return Err(Failure::usage("--graph-file-dir is given, but not --slug")),
+        };
+        let server = match (args.server, &json) {
+            (false, _) => None,
+            (true, Some((dir, slug))) => Some(serve::Plan::after_attribution(args, dir, slug.as_str())?),
+            (true, None) => {
+                return Err(Failure::usage(
+                    "--server needs a graph to show: give --slug and --graph-file-dir",
+                ));
+            }
         };
         let raw = args.output.clone().map(raw_file).transpose()?;
         if let Some(RawFile::Safetensors(path) | RawFile::Pt(path)) = &raw {
@@ -81,7 +88,7 @@ impl Plan {
             Dtype::Float16 => (Kind::Half, "float16"),
             Dtype::Float64 => (Kind::Double, "float64"),
         };
-        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json })
+        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json, server })
     }
 }
 
