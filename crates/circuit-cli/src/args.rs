@@ -22,6 +22,9 @@ pub(crate) enum Command {
     /// From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form.
     #[command(name = "graph-files", alias = "graph_files")]
     GraphFiles(GraphFilesArgs),
+    /// Show graphs in the browser: a server for a folder of graph files, and the page.
+    #[command(alias = "start-server", alias = "start_server")]
+    Serve(ServeArgs),
     /// Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph.
     Scores(ScoresArgs),
     /// What a model folder, a transcoder folder or a graph file is.
@@ -132,15 +135,15 @@ pub(crate) struct AttributeArgs {
     /// Largest .pt to write (it is square), such as 4G.
     #[arg(long, alias = "pt_limit", default_value = "8G", value_parser = parse_bytes)]
     pub(crate) pt_limit: u64,
-    /// Not supported yet: the page and its server are still to come.
+    /// Serve the folder of graphs once the files are written; needs --slug.
     #[arg(long)]
     pub(crate) server: bool,
-    /// Port of the server (see --server).
-    #[arg(long, default_value_t = 8041)]
-    pub(crate) port: u16,
-    /// Folder of feature pages for the server (see --server).
-    #[arg(long, alias = "features_dir")]
-    pub(crate) features_dir: Option<PathBuf>,
+    /// Port of the server (see --server), 8041 unless given; 0 for any that is free.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Feature records for the server (see --server); as in `serve`, may be given several times.
+    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR")]
+    pub(crate) features_dirs: Vec<String>,
     /// Accepted for habit's sake: there is one engine.
     #[arg(long)]
     pub(crate) backend: Option<String>,
@@ -154,6 +157,36 @@ pub(crate) struct AttributeArgs {
     #[arg(long)]
     pub(crate) offload: Option<String>,
     /// Accepted for habit's sake: progress and timings are always on standard error.
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+/// Where Python's command line serves.
+pub(crate) const PORT: u16 = 8041;
+
+/// `serve`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Folder with graph files (<slug>.json).
+    #[arg(long, alias = "graph_file_dir")]
+    pub(crate) graph_file_dir: PathBuf,
+    /// Port to listen on; 0 for any that is free.
+    #[arg(long, default_value_t = PORT)]
+    pub(crate) port: u16,
+    /// Address to listen on. Anything but this machine's own loopback shows the graphs to the network, and lets it change them.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// A further name by which the server may be called, such as that of a proxy in front of it; may be given several times.
+    #[arg(long, alias = "allow_host", value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// Folder with feature records: a transcoder set, or single files <scan>/<number>.json. Say which scan it belongs to
+    /// where its config.yaml does not. May be given several times.
+    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR")]
+    pub(crate) features_dirs: Vec<String>,
+    /// Folder with the built page, in place of the one in this program.
+    #[arg(long, alias = "frontend_dir")]
+    pub(crate) frontend_dir: Option<PathBuf>,
+    /// Log every request.
     #[arg(long)]
     pub(crate) verbose: bool,
 }

@@ -5,6 +5,7 @@ use crate::failure::{Code, Failure};
 use crate::files;
 use crate::plan::{self, Plan};
 use crate::say::say;
+use crate::serve;
 use crate::stop::CleanStop;
 use crate::summary::Summary;
 use crate::targets_file;
@@ -18,7 +19,8 @@ use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -26,12 +28,23 @@ use tch::{Kind, Tensor};
 const UNEXPLAINED_WARNING: f64 = 0.9;
 
 pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
-    let plan = Plan::new(&args)?;
-    say_habits(&args);
+    let mut plan = Plan::new(&args)?;
+    let server = plan.server.take();
+    let text = trace(&args, &plan)?;
+    let Some(server) = server else { return Ok(text) };
+    // The server may run for days: what is known is said before.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    serve::serve(server)?;
+    Ok(String::new())
+}
+
+/// Everything but the server; what to tell.
+fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
+    say_habits(args);
     let mut clock = Clock::new();
 
     let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
-    let prompt = prompt(&args, &tokenizer)?;
+    let prompt = prompt(args, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
     let model = Model::open(&plan.model, plan.kind, plan.device)?;
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
@@ -86,7 +99,7 @@ pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
         selected: found.selected,
         targets: named(&targets, &tokenizer)?,
         rows: found.rows,
-        model: model_info(&plan, &model, &set, &tokenizer),
+        model: model_info(plan, &model, &set, &tokenizer),
     };
     graph.validate()?;
     let pruned = prune(&graph, plan.thresholds);
@@ -178,6 +191,10 @@ fn say_habits(args: &AttributeArgs) {
         ),
         (args.offload.is_some(), "--offload: weights are mapped, there is nothing to move away"),
         (args.verbose, "--verbose: progress and timings are always told"),
+        (
+            !args.server && (args.port.is_some() || !args.features_dirs.is_empty()),
+            "--port and --features-dir: without --server nothing is served",
+        ),
     ];
     for (_, meaning) in given.iter().filter(|(given, _)| *given) {
         say(format_args!("note: {meaning}"));

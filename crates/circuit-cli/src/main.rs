@@ -12,6 +12,7 @@ mod files;
 mod plan;
 mod say;
 mod scores;
+mod serve;
 mod stop;
 mod summary;
 mod targets_file;
@@ -65,6 +66,7 @@ fn run(args: Args) -> Result<String, Failure> {
     match args.command {
         Command::Attribute(args) => attribute::run(*args),
         Command::GraphFiles(args) => files::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Scores(args) => scores::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),

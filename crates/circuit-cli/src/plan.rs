@@ -3,7 +3,10 @@
 use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
 use crate::failure::{Code, Failure};
 use crate::say::say;
-use circuit_format::{PtLimit, Slug, check_destination, check_pt_size, pt_size, write_pt, write_safetensors};
+use crate::serve;
+use circuit_format::{
+    PtLimit, Slug, check_destination, check_pt_size, pt_size, read_listing, write_pt, write_safetensors,
+};
 use circuit_graph::{Graph, Thresholds};
 use circuit_index::NodeLayout;
 use circuit_torch::runtime;
@@ -72,14 +75,11 @@ pub(crate) struct Plan {
     pub(crate) thresholds: Thresholds,
     pub(crate) raw: Option<RawFile>,
     pub(crate) json: Option<(PathBuf, Slug)>,
+    pub(crate) server: Option<serve::Plan>,
 }
 
 impl Plan {
     pub(crate) fn new(args: &AttributeArgs) -> Result<Self, Failure> {
-        if args.server {
-            return Err(Failure::usage("--server is not supported yet")
-                .hint("write files with --slug and --graph-file-dir"));
-        }
         if args.prompt.is_none() && args.prompt_ids.is_none() && args.prompt_file.is_none() {
             return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file"));
         }
@@ -98,6 +98,15 @@ impl Plan {
         }
         let thresholds = thresholds(args.thresholds)?;
         let json = json_place(args.slug.as_deref(), args.graph_file_dir.as_deref())?;
+        let server = match (args.server, &json) {
+            (false, _) => None,
+            (true, Some((dir, slug))) => Some(serve::Plan::after_attribution(args, dir, slug.as_str())?),
+            (true, None) => {
+                return Err(Failure::usage(
+                    "--server needs a graph to show: give --slug and --graph-file-dir",
+                ));
+            }
+        };
         let raw = args.output.clone().map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
         let Some(model) = &args.model else {
             return Err(Failure::usage(
@@ -124,7 +133,7 @@ impl Plan {
             Dtype::Float16 => (Kind::Half, "float16"),
             Dtype::Float64 => (Kind::Double, "float64"),
         };
-        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json })
+        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json, server })
     }
 }
 
@@ -161,6 +170,8 @@ pub(crate) fn json_place(
             let slug = Slug::new(slug).map_err(Failure::writing)?;
             check_folder(folder)?;
             check_destination(&folder.join(format!("{slug}.json"))).map_err(Failure::writing)?;
+            // A damaged list of graphs is found now and not after the work.
+            read_listing(folder).map_err(Failure::writing)?;
             Ok(Some((folder.into(), slug)))
         }
         (Some(_), None) => Err(Failure::usage("--slug is given, but not --graph-file-dir")),

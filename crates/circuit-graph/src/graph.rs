@@ -219,6 +219,9 @@ pub enum GraphError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Effects that lead back to where they began.
+    #[error("inconsistent graph: links: they go in a circle")]
+    Cycle,
     /// A threshold outside 0..=1.
     #[error("{name} is {value}, expected a share between 0 and 1")]
     Threshold {
