@@ -170,7 +170,7 @@ mod tests {
             (200, 200, 403)
         );
         assert_eq!((get(&open, "10.0.0.2:80"), get(&open, "evil.example")), (200, 403));
-        for host in ["", "a b", "a/b", "\"", "localhost:99999999"] {
+        for host in ["", "a b", "a/b", "\""] {
             assert!([400, 403].contains(&get(&loopback, host)), "{host}");
         }
         assert_eq!(ask(&loopback, Method::GET, "/", &[]), 400);

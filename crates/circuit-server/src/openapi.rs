@@ -158,6 +158,7 @@ struct GraphMetadata {
     prompt_tokens: Vec<String>,
     prompt: String,
     node_threshold: Option<f64>,
+    #[schema(minimum = 0)]
     schema_version: Option<i64>,
 }
 

@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn faults_are_named_with_their_places() {
         for (pointer, value, path, says) in [
-            ("/metadata/slug", json!("../x"), "/metadata/slug", "only the letters"),
+            ("/metadata/slug", json!("../x"), "/metadata/slug", "begins with a dot"),
             ("/metadata/prompt_tokens", json!([1]), "/metadata/prompt_tokens", "a list of texts"),
             ("/metadata/schema_version", json!(-1), "/metadata/schema_version", "from 0, found -1"),
             ("/metadata", json!(null), "/metadata", "an object, found null"),
