@@ -27,7 +27,7 @@ impl<'a> SetFiles<'a> {
                 continue;
             }
             let store = files.open(0)?;
-            if layout.describes(&store, 0) {
+            if layout.describes(&first[0], &store, 0) {
                 return Ok(files);
             }
             let names = store.names().take(12).collect::<Vec<_>>().join(", ");

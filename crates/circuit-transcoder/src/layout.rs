@@ -8,6 +8,7 @@ use crate::TranscoderError;
 use crate::config::{Config, SetKind};
 use crate::transcoder::{Activation, Transcoder};
 use circuit_torch::TensorStore;
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// How one layer of a set is stored. In names `{}` stands for the layer.
@@ -18,6 +19,8 @@ pub(crate) struct Layout {
     pub(crate) kind: SetKind,
     /// The files of a layer, where the config does not list them; none if it must.
     pub(crate) files: &'static [&'static str],
+    /// How the names of files end.
+    extension: &'static str,
     /// `[n_features, d_model]`.
     W_enc: &'static str,
     /// Whether it is stored `[d_model, n_features]`.
@@ -40,6 +43,7 @@ const PER_LAYER: Layout = Layout {
     name: "one file per layer",
     kind: SetKind::PerLayer,
     files: &["layer_{}.safetensors"],
+    extension: "safetensors",
     W_enc: "W_enc",
     W_enc_turned: false,
     W_dec: "W_dec",
@@ -54,6 +58,7 @@ const CROSS_LAYER: Layout = Layout {
     name: "encoder and decoder files",
     kind: SetKind::CrossLayer,
     files: &["W_enc_{}.safetensors", "W_dec_{}.safetensors"],
+    extension: "safetensors",
     W_enc: "W_enc_{}",
     W_enc_turned: false,
     W_dec: "W_dec_{}",
@@ -68,6 +73,7 @@ const GEMMA_SCOPE_2: Layout = Layout {
     name: "GemmaScope 2",
     kind: SetKind::PerLayer,
     files: &[],
+    extension: "safetensors",
     W_enc: "w_enc",
     W_enc_turned: true,
     W_dec: "w_dec",
@@ -78,8 +84,23 @@ const GEMMA_SCOPE_2: Layout = Layout {
     W_skip_turned: true,
 };
 
+const GEMMA_SCOPE: Layout = Layout {
+    name: "GemmaScope",
+    kind: SetKind::PerLayer,
+    files: &[],
+    extension: "npz",
+    W_enc: "W_enc",
+    W_enc_turned: true,
+    W_dec: "W_dec",
+    b_enc: "b_enc",
+    b_dec: "b_dec",
+    threshold: "threshold",
+    W_skip: "W_skip",
+    W_skip_turned: false,
+};
+
 /// All layouts that are understood.
-pub(crate) const LAYOUTS: &[Layout] = &[PER_LAYER, CROSS_LAYER, GEMMA_SCOPE_2];
+pub(crate) const LAYOUTS: &[Layout] = &[PER_LAYER, CROSS_LAYER, GEMMA_SCOPE, GEMMA_SCOPE_2];
 
 /// A layer of a set for a model.
 #[derive(Clone, Copy)]
@@ -92,17 +113,17 @@ pub(crate) struct Place {
 }
 
 impl Layout {
-    /// Whether a store holds the tensors of a layer in this layout.
-    pub(crate) fn describes(&self, store: &TensorStore, layer: usize) -> bool {
-        self.needed_names().iter().all(|name| store.contains(&numbered(name, layer)))
+    /// Whether a store from such a file holds the tensors of a layer in this layout.
+    pub(crate) fn describes(&self, file: &Path, store: &TensorStore, layer: usize) -> bool {
+        file.extension().is_some_and(|extension| extension == self.extension)
+            && self.needed_names().iter().all(|name| store.contains(&numbered(name, layer)))
     }
 
     /// In words: its name, its files, and the tensors without which it is none.
     pub(crate) fn in_words(&self) -> String {
-        let files = if self.files.is_empty() {
-            "files listed under `transcoders`".into()
-        } else {
-            self.files.join(", ")
+        let files = match self.files {
+            [] => format!(".{} files listed under `transcoders`", self.extension),
+            files => files.join(", "),
         };
         format!("{} ({files} with {})", self.name, self.needed_names().join(", "))
     }
