@@ -16,10 +16,14 @@ fn folder(case: &str) -> PathBuf {
 }
 
 fn open(folder: &Path, kind: Kind) -> (Model, TranscoderSet) {
+    open_with(folder, "transcoders", kind)
+}
+
+fn open_with(folder: &Path, set: &str, kind: Kind) -> (Model, TranscoderSet) {
     let model = Model::open(&folder.join("model"), kind, Device::Cpu).unwrap();
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
     let wide = model.wide_kind();
-    let set = TranscoderSet::open(&folder.join("transcoders"), n_layers, d_model, wide, Device::Cpu).unwrap();
+    let set = TranscoderSet::open(&folder.join(set), n_layers, d_model, wide, Device::Cpu).unwrap();
     (model, set)
 }
 
@@ -136,9 +140,9 @@ fn forward_and_sites(case: &str) {
     close("hidden_states", stream);
 }
 
-fn graph_of(case: &str) {
+fn graph_of(case: &str, set: &str) {
     let expected = Expected::of(case);
-    let (model, set) = open(&folder(case), Kind::Float);
+    let (model, set) = open_with(&folder(case), set, Kind::Float);
     let ignored = if case == DEMO { 1 } else { expected.count("/zero_positions/1") };
     // That a checkpoint is instruction-tuned stands in its name alone, so there the user says it.
     if !case.contains("-it-") {
@@ -222,12 +226,17 @@ fn forward_pass_and_sites_are_the_reference_s() {
 
 #[test]
 fn graphs_are_the_reference_s() {
-    CASES.iter().for_each(|case| graph_of(case));
+    CASES.iter().for_each(|case| graph_of(case, "transcoders"));
 }
 
 #[test]
 fn the_demo_graph_is_the_reference_s() {
-    graph_of(DEMO);
+    graph_of(DEMO, "transcoders");
+}
+
+#[test]
+fn the_graph_of_an_npz_set_is_the_reference_s() {
+    graph_of("gemma2-plt-jumprelu", "transcoders_npz");
 }
 
 #[test]

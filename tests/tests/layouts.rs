@@ -1,12 +1,12 @@
 //! Layouts of transcoder sets: however the same weights lie in files, the same is read; what is not understood is refused by
 //! name.
 
-use crate::tensors::{read, write};
+use crate::tensors::{Tensors, read, write};
 use circuit_index::{Layer, TokenId};
 use circuit_model::Model;
 use circuit_replacement::LocalReplacement;
 use circuit_tests::{Expected, fixture};
-use circuit_transcoder::{TranscoderError, TranscoderSet};
+use circuit_transcoder::{Activation, TranscoderError, TranscoderSet};
 use std::fs;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -101,4 +101,171 @@ fn damaged_cross_layer_sets_are_refused_by_name() {
     refused(open(dir.path(), &model), &["W_enc_1.safetensors", "known", "layer_{}.safetensors"]);
     fs::write(at("config.yaml"), config.replace("cross_layer_transcoder", "crosscoder")).unwrap();
     refused(open(dir.path(), &model), &["config.yaml", "crosscoder", "cross_layer_transcoder"]);
+}
+
+/// Everything that is read of two sets is equal.
+#[track_caller]
+fn same(a: &TranscoderSet, b: &TranscoderSet) {
+    for (a, b) in a.layers().iter().zip(b.layers()) {
+        assert_eq!((&a.W_enc, &a.W_dec, &a.b_enc, &a.b_dec), (&b.W_enc, &b.W_dec, &b.b_enc, &b.b_dec));
+        assert_eq!(a.W_skip, b.W_skip);
+        match (&a.activation, &b.activation) {
+            (Activation::JumpRelu { threshold: a }, Activation::JumpRelu { threshold: b }) => {
+                assert_eq!(a, b)
+            }
+            (a, b) => assert_eq!(format!("{a:?}"), format!("{b:?}")),
+        }
+    }
+    assert_eq!(a.layers().len(), b.layers().len());
+    assert_eq!((a.info().reads, a.info().writes), (b.info().reads, b.info().writes));
+}
+
+/// The `config.yaml` of a fixture, with the files of layers listed.
+fn listing(case: &str, files: &[String]) -> String {
+    let config = fs::read_to_string(fixture(case).join("transcoders/config.yaml")).unwrap();
+    let lines = config.lines().filter(|line| !line.starts_with("- ") && !line.starts_with("transcoders"));
+    let list = files.iter().map(|file| format!("- {file}"));
+    let list = std::iter::once("transcoders:".to_owned()).chain(list);
+    lines.map(str::to_owned).chain(list).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn npz_files_hold_the_same() {
+    let case = "gemma2-plt-jumprelu";
+    let model = model(case);
+    let plain = open(&fixture(case).join("transcoders"), &model).unwrap();
+    same(&open(&fixture(case).join("transcoders_npz"), &model).unwrap(), &plain);
+}
+
+#[test]
+fn cross_layer_sets_may_list_all_layers_for_each() {
+    let case = "gemma2-clt-jumprelu";
+    let model = model(case);
+    let (n_layers, d) = (model.spec().n_layers(), model.spec().d_model as i64);
+    let plain = open(&fixture(case).join("transcoders"), &model).unwrap();
+    // GemmaScope 2: encoders turned, decoders to all layers, of which those below their own are not used.
+    let layer = |l: usize| -> Tensors {
+        let of = |part: &str, file: &str| {
+            let path = fixture(case).join(format!("transcoders/{file}_{l}.safetensors"));
+            read(&path).remove(&format!("{part}_{l}")).unwrap()
+        };
+        let decoder = of("W_dec", "W_dec");
+        let unused = Tensor::ones([decoder.size()[0], l as i64, d], (Kind::Float, Device::Cpu)) * 9.0;
+        [
+            ("w_enc", of("W_enc", "W_enc").tr()),
+            ("w_dec", Tensor::cat(&[unused, decoder], 1)),
+            ("b_enc", of("b_enc", "W_enc")),
+            ("b_dec", of("b_dec", "W_enc")),
+            ("threshold", of("threshold", "W_enc")),
+        ]
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .into()
+    };
+    let config = fs::read_to_string(fixture(case).join("transcoders/config.yaml")).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("config.yaml"), &config).unwrap();
+    for l in 0..n_layers {
+        write(&dir.path().join(format!("params_layer_{l}.safetensors")), &layer(l));
+    }
+    same(&open(dir.path(), &model).unwrap(), &plain);
+
+    // The same files, listed and in a sub-folder.
+    let folder = dir.path().join("clt");
+    fs::create_dir(&folder).unwrap();
+    let names: Vec<_> = (0..n_layers).map(|l| format!("clt/layer-{l}.safetensors")).collect();
+    for (l, name) in names.iter().enumerate() {
+        fs::rename(dir.path().join(format!("params_layer_{l}.safetensors")), dir.path().join(name)).unwrap();
+    }
+    fs::write(dir.path().join("config.yaml"), listing(case, &names)).unwrap();
+    same(&open(dir.path(), &model).unwrap(), &plain);
+    fs::write(dir.path().join("config.yaml"), listing(case, &names[1..])).unwrap();
+    refused(open(dir.path(), &model), &["3 layers", "has 4", "transcoders"]);
+
+    // All layers in one file.
+    let layers: Vec<_> = (0..n_layers).map(layer).collect();
+    let stacked = layers[0].keys().map(|name| {
+        (name.clone(), Tensor::stack(&layers.iter().map(|layer| &layer[name]).collect::<Vec<_>>(), 0))
+    });
+    write(&dir.path().join("all.safetensors"), &stacked.collect());
+    fs::write(dir.path().join("config.yaml"), listing(case, &["all.safetensors".into()])).unwrap();
+    same(&open(dir.path(), &model).unwrap(), &plain);
+    assert_eq!(TranscoderSet::describe(dir.path()).unwrap().layers.len(), n_layers);
+}
+
+#[test]
+fn a_run_of_sparsify_is_read_where_it_lies() {
+    let case = "llama-plt-skip";
+    let model = model(case);
+    let dir = tempfile::tempdir().unwrap();
+    let at = |l: usize, file: &str| dir.path().join(format!("layers.{l}.mlp/{file}"));
+    let json = r#"{"expansion_factor": 4, "normalize_decoder": true, "num_latents": 0, "k": 5, "multi_topk": false,
+        "skip_connection": true, "d_in": 40, "activation": "topk", "transcode": true}"#;
+    for l in 0..model.spec().n_layers() {
+        fs::create_dir(dir.path().join(format!("layers.{l}.mlp"))).unwrap();
+        fs::write(at(l, "cfg.json"), json).unwrap();
+        let names = [("W_enc", "encoder.weight"), ("b_enc", "encoder.bias")];
+        let renamed =
+            |name: String| names.iter().find(|n| n.0 == name).map_or(name.clone(), |n| n.1.to_owned());
+        let tensors = read(&fixture(case).join(format!("transcoders/layer_{l}.safetensors")));
+        write(&at(l, "sae.safetensors"), &tensors.into_iter().map(|(n, t)| (renamed(n), t)).collect());
+    }
+    let (set, plain) =
+        (open(dir.path(), &model).unwrap(), open(&fixture(case).join("transcoders"), &model).unwrap());
+    assert_eq!((set.info().reads, set.info().writes), (plain.info().reads, plain.info().writes));
+    for (a, b) in set.layers().iter().zip(plain.layers()) {
+        assert_eq!((&a.W_enc, &a.W_dec, &a.b_enc, &a.W_skip), (&b.W_enc, &b.W_dec, &b.b_enc, &b.W_skip));
+        assert!(matches!(a.activation, Activation::ReluTopK { k: 5 }));
+        // Of each position the five largest, and of those only what is above 0.
+        let pre = Tensor::from_slice(&[3.0_f32, -1.0, 7.0, 0.5, 2.0, -2.0, -0.5, -9.0]).view([1, 8]);
+        let kept = Tensor::from_slice(&[3.0_f32, 0.0, 7.0, 0.5, 2.0, 0.0, 0.0, 0.0]).view([1, 8]);
+        assert_eq!(a.activate(&pre), kept);
+    }
+    assert_eq!(TranscoderSet::describe(dir.path()).unwrap().layout, "sparsify");
+    for (from, to, parts) in [
+        ("\"topk\"", "\"groupmax\"", ["groupmax", "topk"]),
+        ("\"transcode\": true", "\"transcode\": false", ["transcode", "autoencoder"]),
+        ("\"d_in\"", "\"novelty\"", ["novelty", "cfg.json"]),
+        ("\"k\": 5", "\"k\": 0", ["`k`", "positive"]),
+        ("\"k\": 5", "\"k\": 500", ["k = 500", "features"]),
+    ] {
+        fs::write(at(0, "cfg.json"), json.replace(from, to)).unwrap();
+        for l in 1..model.spec().n_layers() {
+            fs::write(at(l, "cfg.json"), json.replace(from, to)).unwrap();
+        }
+        refused(open(dir.path(), &model), &parts);
+    }
+    fs::write(at(0, "cfg.json"), json).unwrap();
+    fs::write(at(1, "cfg.json"), json.replace("\"k\": 5", "\"k\": 6")).unwrap();
+    refused(open(dir.path(), &model), &["layers.1.mlp/cfg.json", "k = 6"]);
+}
+
+#[test]
+fn what_a_config_leaves_out_or_names_elsewhere() {
+    let case = "qwen3-plt-topk";
+    let model = model(case);
+    let dir = copy(case);
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    // The one published set without k keeps 128, more than this small one has features: so it is refused with that number.
+    let without_k = config.lines().filter(|l| !l.starts_with("k:")).collect::<Vec<_>>().join("\n");
+    fs::write(&path, &without_k).unwrap();
+    refused(open(dir.path(), &model), &["k = 128", "features per layer"]);
+    for (file, parts) in [
+        ("hf://a/b/c.safetensors", ["hf://a/b/c.safetensors", "hub"]),
+        ("../layer_0.safetensors", ["../layer_0.safetensors", "outside"]),
+        ("/etc/passwd", ["/etc/passwd", "outside"]),
+        ("nowhere.safetensors", ["nowhere.safetensors", "No such file"]),
+    ] {
+        fs::write(&path, format!("{config}\ntranscoders:\n- {file}\n")).unwrap();
+        refused(open(dir.path(), &model), &parts);
+    }
+
+    // A folder of several sets names them.
+    let outer = tempfile::tempdir().unwrap();
+    refused(open(outer.path(), &model), &["neither config.yaml"]);
+    let inner = outer.path().join("all/width_1k");
+    fs::create_dir_all(&inner).unwrap();
+    fs::write(inner.join("config.yaml"), &config).unwrap();
+    refused(open(outer.path(), &model), &["sets below it", "all/width_1k"]);
 }

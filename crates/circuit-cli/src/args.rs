@@ -67,7 +67,7 @@ pub(crate) struct AttributeArgs {
     /// Model: a local folder with config.json, safetensors and tokenizer.json.
     #[arg(short, long)]
     pub(crate) model: Option<String>,
-    /// Transcoder set: a local folder with config.yaml and layer_N.safetensors.
+    /// Transcoder set: a local folder with config.yaml, or a run of sparsify.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: String,
     /// The prompt.

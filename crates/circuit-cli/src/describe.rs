@@ -16,16 +16,16 @@ use std::path::Path;
 
 pub(crate) fn run(args: DescribeArgs) -> Result<String, Failure> {
     let path = &args.path;
+    // Some sets have a config.json too, about their training.
+    if TranscoderSet::is_in(path) {
+        return transcoders(path);
+    }
     if path.join("config.json").is_file() {
         return Ok(model(&Model::describe(path)?));
     }
-    if path.join("config.yaml").is_file() {
-        return transcoders(path);
-    }
     if path.is_dir() {
-        let message =
-            format!("{}: neither config.json (a model) nor config.yaml (transcoders)", path.display());
-        return Err(Failure::new(Code::Input, message));
+        return transcoders(path)
+            .map_err(|failure| failure.hint("a model's folder would have a config.json"));
     }
     if !path.exists() {
         return Err(Failure::new(Code::Input, format!("{}: no such file or folder", path.display())));

@@ -57,7 +57,7 @@ impl<'a> LocalReplacement<'a> {
         let wide = |t: &Tensor| t.to_kind(model.wide_kind());
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
         let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
-        let parts = Parts::new(transcoders, &inputs, &outputs, ignored)?;
+        let mut parts = Parts::new(transcoders, &inputs, &outputs, ignored)?;
         let to_stream = |layer: usize, written: &Tensor, positions: &Tensor| {
             to_stream(
                 &model.blocks()[layer],
@@ -68,9 +68,9 @@ impl<'a> LocalReplacement<'a> {
             )
         };
         let every_position = Tensor::arange(tokens.len() as i64, (Kind::Int64, model.device()));
-        let features = parts.writes.iter().zip(&parts.positions).enumerate();
+        let writes = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
         let feature_writes =
-            features.map(|(l, (written, positions))| to_stream(l, written, positions)).collect();
+            writes.map(|(l, (written, positions))| to_stream(l, &written, positions)).collect();
         let errors = parts.errors.iter().enumerate();
         let error_writes = errors.map(|(l, error)| to_stream(l, error, &every_position)).collect();
         let tokens = tokens.to_vec();

@@ -44,17 +44,18 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    more: Map<String, Value>,
+    /// Further keys of the answer. (A map would make every result of this crate large.)
+    more: Vec<(String, Value)>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), header: None }
+        Self { status, code, message: message.into(), more: Vec::new(), header: None }
     }
 
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(key.into(), value.into());
+        self.more.push((key.into(), value.into()));
         self
     }
 

@@ -22,6 +22,14 @@ pub enum TorchError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A zip that is no `.npz` file, or a damaged one.
+    #[error("{}: not a valid npz file: {reason}", path.display())]
+    Npz {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A tensor that is not there.
     #[error("{}: no tensor `{name}`; it has {present}", path.display())]
     MissingTensor {

@@ -1,14 +1,16 @@
-//! Tensors in memory-mapped safetensors files: opened, checked and handed out without a copy.
+//! Tensors in memory-mapped safetensors (or `.npz`) files: opened, checked and handed out without a copy.
 //!
 //! [`TensorFile`] is one file, [`TensorStore`] a checkpoint of one or several. Nothing is read until a tensor's values
 //! are used. Not here: what the tensors mean, and any other file layout.
 
-use crate::{TorchError, shim};
+use crate::{TorchError, npz, shim};
 use memmap2::{MmapMut, MmapOptions};
+use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
@@ -16,15 +18,27 @@ use tch::{Kind, Tensor};
 /// A header larger than this is refused before it is parsed: real ones are far below.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-struct Entry {
-    kind: Option<Kind>,
-    dtype: Dtype,
-    shape: Vec<i64>,
-    start: usize,
-    end: usize,
+/// A tensor of a file.
+pub(crate) struct Entry {
+    /// `None` for a type that no tensor here has.
+    pub(crate) kind: Option<Kind>,
+    /// The type, as the file names it.
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<i64>,
+    /// Whether the first index runs fastest.
+    pub(crate) fortran: bool,
+    pub(crate) data: Data,
 }
 
-/// One mapped safetensors file.
+/// Where a tensor's values are.
+pub(crate) enum Data {
+    /// In the mapped file, as they are.
+    Mapped(Range<usize>),
+    /// In an entry of an `.npz`, deflated, `len` bytes behind a header.
+    Deflated { index: usize, header: usize, len: usize },
+}
+
+/// One mapped safetensors (or `.npz`) file.
 pub struct TensorFile {
     path: PathBuf,
     map: Arc<MmapMut>,
@@ -41,7 +55,7 @@ impl TensorFile {
     /// Maps a file and checks its header: every tensor lies inside the file.
     ///
     /// # Errors
-    /// If the file cannot be opened or mapped, or is no safetensors file.
+    /// If the file cannot be opened or mapped, or is no safetensors or `.npz` file.
     pub fn open(path: &Path) -> Result<Self, TorchError> {
         let io = |source| TorchError::Io { path: path.into(), source };
         let bad = |reason: String| TorchError::Header { path: path.into(), reason };
@@ -51,27 +65,10 @@ impl TensorFile {
             return Err(bad(format!("it has {len} bytes; the header alone needs 8")));
         }
         let map = map_private(&file).map_err(io)?;
-        let header = u64::from_le_bytes(map[..8].try_into().expect("eight bytes"));
-        if header > MAX_HEADER_BYTES || header > len - 8 {
-            return Err(bad(format!("its header claims {header} bytes in a file of {len}")));
-        }
-        let (header_len, metadata) = SafeTensors::read_metadata(&map).map_err(|e| bad(e.to_string()))?;
-        let base = header_len + 8;
-        let mut entries = BTreeMap::new();
-        for (name, info) in metadata.tensors() {
-            let (start, end) = info.data_offsets;
-            let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
-            let shape =
-                shape.map_err(|_| bad(format!("tensor `{name}` has an absurd shape {:?}", info.shape)))?;
-            let entry = Entry {
-                kind: kind_of(info.dtype),
-                dtype: info.dtype,
-                shape,
-                start: base + start,
-                end: base + end,
-            };
-            entries.insert(name, entry);
-        }
+        let entries = match map.starts_with(npz::MAGIC) {
+            true => npz::entries(path, &map)?,
+            false => safetensors_entries(&map).map_err(bad)?,
+        };
         Ok(Self { path: path.into(), map: Arc::new(map), entries })
     }
 
@@ -132,16 +129,56 @@ impl TensorFile {
         let kind = entry.kind.filter(|&kind| accepts(kind)).ok_or_else(|| TorchError::Dtype {
             path: self.path.clone(),
             name: name.into(),
-            found: format!("{:?}", entry.dtype),
+            found: entry.dtype.clone(),
             expected: wanted,
         })?;
-        let bytes = &self.map[entry.start..entry.end];
-        if bytes.is_empty() || !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
-            return Ok(Tensor::f_from_data_size(bytes, expected, kind)?);
-        }
-        let (data, len) = (bytes.as_ptr(), bytes.len());
-        shim::tensor_over(Arc::clone(&self.map), data, len, expected, kind)
+        let tensor = match &entry.data {
+            Data::Mapped(range) => over(Arc::clone(&self.map), range.clone(), entry, kind)?,
+            Data::Deflated { index, header, len } => {
+                let bytes = npz::inflate(&self.path, &self.map, *index, *header, *len)?;
+                let all = 0..bytes.len();
+                over(Arc::new(bytes), all, entry, kind)?
+            }
+        };
+        let turned: Vec<i64> = (0..entry.shape.len() as i64).rev().collect();
+        Ok(if entry.fortran { tensor.f_permute(turned)? } else { tensor })
     }
+}
+
+/// A tensor over a part of its owner's bytes: no copy, unless they are misaligned.
+fn over<O>(owner: Arc<O>, range: Range<usize>, entry: &Entry, kind: Kind) -> Result<Tensor, TorchError>
+where
+    O: Deref<Target = [u8]> + Send + Sync + 'static,
+{
+    let mut stored = entry.shape.clone();
+    if entry.fortran {
+        stored.reverse();
+    }
+    let bytes = &owner[range];
+    if bytes.is_empty() || !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
+        return Ok(Tensor::f_from_data_size(bytes, &stored, kind)?);
+    }
+    let (data, len) = (bytes.as_ptr(), bytes.len());
+    shim::tensor_over(owner, data, len, &stored, kind)
+}
+
+/// The tensors of a mapped safetensors file, all of which lie inside it.
+fn safetensors_entries(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
+    let header = u64::from_le_bytes(map[..8].try_into().expect("eight bytes"));
+    if header > MAX_HEADER_BYTES || header > map.len() as u64 - 8 {
+        return Err(format!("its header claims {header} bytes in a file of {}", map.len()));
+    }
+    let (header_len, metadata) = SafeTensors::read_metadata(map).map_err(|e| e.to_string())?;
+    let base = header_len + 8;
+    let entry = |(name, info): (String, &TensorInfo)| {
+        let (start, end) = info.data_offsets;
+        let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
+        let shape = shape.map_err(|_| format!("tensor `{name}` has an absurd shape {:?}", info.shape))?;
+        let data = Data::Mapped(base + start..base + end);
+        let dtype = format!("{:?}", info.dtype);
+        Ok((name, Entry { kind: kind_of(info.dtype), dtype, shape, fortran: false, data }))
+    };
+    metadata.tensors().into_iter().map(entry).collect()
 }
 
 /// A private (copy-on-write) map: even a stray in-place operation on a weight changes only this process's page, never the

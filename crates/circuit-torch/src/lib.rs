@@ -5,6 +5,7 @@
 
 mod error;
 mod files;
+mod npz;
 pub mod runtime;
 mod shim;
 

@@ -13,7 +13,19 @@ pub enum TranscoderError {
         /// The folder.
         path: PathBuf,
     },
-    /// A `config.yaml` that cannot be read or says something impossible.
+    /// A folder without a config.
+    #[error(
+        "{}: no transcoder set: neither config.yaml nor layers.0.mlp/cfg.json{}",
+        path.display(),
+        below.first().map_or_else(String::new, |_| format!("; there are sets below it: {}", names(below)))
+    )]
+    NoConfig {
+        /// The folder.
+        path: PathBuf,
+        /// Sub-folders that hold a set.
+        below: Vec<PathBuf>,
+    },
+    /// A config that cannot be read or says something impossible.
     #[error("{}: {reason}", path.display())]
     Config {
         /// The file.
@@ -72,6 +84,10 @@ pub enum TranscoderError {
     /// A tensor file, or LibTorch.
     #[error(transparent)]
     Torch(#[from] TorchError),
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl From<tch::TchError> for TranscoderError {

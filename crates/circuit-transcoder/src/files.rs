@@ -18,7 +18,7 @@ pub(crate) struct SetFiles<'a> {
 impl<'a> SetFiles<'a> {
     /// Finds the layout: the first for this kind of set whose files are there and hold its tensors.
     pub(crate) fn find(folder: &'a Path, config: &'a Config) -> Result<Self, TranscoderError> {
-        let layouts = || LAYOUTS.iter().filter(|layout| layout.kind == config.kind);
+        let layouts = || LAYOUTS.iter().filter(|layout| layout.for_sets == (config.family, config.kind));
         let mut found = None;
         for layout in layouts() {
             let files = Self { folder, config, layout };
@@ -27,7 +27,7 @@ impl<'a> SetFiles<'a> {
                 continue;
             }
             let store = files.open(0)?;
-            if layout.describes(&store, 0) {
+            if layout.describes(&first[0], &store) {
                 return Ok(files);
             }
             let names = store.names().take(12).collect::<Vec<_>>().join(", ");
@@ -42,6 +42,7 @@ impl<'a> SetFiles<'a> {
     /// The files of a layer, relative to the folder; none past the end of a list.
     fn of(&self, layer: usize) -> Vec<PathBuf> {
         match &self.config.files {
+            Some(list) if self.layout.stacked => list.clone(),
             Some(list) => list.get(layer).cloned().into_iter().collect(),
             None => self.layout.files.iter().map(|file| numbered(file, layer).into()).collect(),
         }
@@ -50,7 +51,11 @@ impl<'a> SetFiles<'a> {
     /// Whether there is a layer.
     pub(crate) fn has(&self, layer: usize) -> bool {
         let files = self.of(layer);
-        !files.is_empty() && files.iter().all(|file| self.folder.join(file).is_file())
+        let there = !files.is_empty() && files.iter().all(|file| self.folder.join(file).is_file());
+        match there && self.layout.stacked {
+            true => self.open(0).is_ok_and(|store| layer < self.layout.n_stacked(&store)),
+            false => there,
+        }
     }
 
     /// The tensors of a layer.
@@ -64,9 +69,13 @@ impl<'a> SetFiles<'a> {
             Err(TranscoderError::Layers { path: self.folder.into(), found, expected, detail })
         };
         if let Some(list) = &self.config.files {
-            return match list.len() {
-                found if found == expected => Ok(()),
-                found => wrong(found, "see `transcoders` in its config.yaml".into()),
+            let found = match self.layout.stacked {
+                true => self.layout.n_stacked(&self.open(0)?),
+                false => list.len(),
+            };
+            return match found == expected {
+                true => Ok(()),
+                false => wrong(found, "see `transcoders` in its config.yaml".into()),
             };
         }
         std::fs::read_dir(self.folder)

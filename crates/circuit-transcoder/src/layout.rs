@@ -5,9 +5,10 @@
 //! [`LAYOUTS`]. Which files a set consists of: `files.rs`.
 
 use crate::TranscoderError;
-use crate::config::{Config, SetKind};
+use crate::config::{Config, ConfigFamily, Selection, SetKind};
 use crate::transcoder::{Activation, Transcoder};
 use circuit_torch::TensorStore;
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// How one layer of a set is stored. In names `{}` stands for the layer.
@@ -15,15 +16,22 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct Layout {
     /// For readers and messages.
     pub(crate) name: &'static str,
-    pub(crate) kind: SetKind,
+    /// Whose configs and which kind of set it belongs to.
+    pub(crate) for_sets: (ConfigFamily, SetKind),
     /// The files of a layer, where the config does not list them; none if it must.
     pub(crate) files: &'static [&'static str],
+    /// How the names of files end.
+    extension: &'static str,
+    /// Whether one file holds all layers, each tensor with the layer as its first index.
+    pub(crate) stacked: bool,
     /// `[n_features, d_model]`.
     W_enc: &'static str,
     /// Whether it is stored `[d_model, n_features]`.
     W_enc_turned: bool,
     /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
     W_dec: &'static str,
+    /// Whether the outputs of a cross-layer set are all layers, not those from its own up.
+    W_dec_from_first: bool,
     /// `[n_features]`.
     b_enc: &'static str,
     /// `[d_model]`.
@@ -36,13 +44,27 @@ pub(crate) struct Layout {
     W_skip_turned: bool,
 }
 
+/// All layouts that are understood, the first of which the others differ from.
+pub(crate) const LAYOUTS: &[Layout] = &[
+    PER_LAYER,
+    CROSS_LAYER,
+    GEMMA_SCOPE,
+    GEMMA_SCOPE_2,
+    GEMMA_SCOPE_2_CROSS,
+    GEMMA_SCOPE_2_STACKED,
+    SPARSIFY,
+];
+
 const PER_LAYER: Layout = Layout {
     name: "one file per layer",
-    kind: SetKind::PerLayer,
+    for_sets: (ConfigFamily::CircuitTracer, SetKind::PerLayer),
     files: &["layer_{}.safetensors"],
+    extension: "safetensors",
+    stacked: false,
     W_enc: "W_enc",
     W_enc_turned: false,
     W_dec: "W_dec",
+    W_dec_from_first: false,
     b_enc: "b_enc",
     b_dec: "b_dec",
     threshold: "activation_function.threshold",
@@ -52,34 +74,62 @@ const PER_LAYER: Layout = Layout {
 
 const CROSS_LAYER: Layout = Layout {
     name: "encoder and decoder files",
-    kind: SetKind::CrossLayer,
+    for_sets: (ConfigFamily::CircuitTracer, SetKind::CrossLayer),
     files: &["W_enc_{}.safetensors", "W_dec_{}.safetensors"],
     W_enc: "W_enc_{}",
-    W_enc_turned: false,
     W_dec: "W_dec_{}",
     b_enc: "b_enc_{}",
     b_dec: "b_dec_{}",
     threshold: "threshold_{}",
     W_skip: "W_skip_{}",
     W_skip_turned: true,
+    ..PER_LAYER
+};
+
+const GEMMA_SCOPE: Layout = Layout {
+    name: "GemmaScope",
+    files: &[],
+    extension: "npz",
+    W_enc_turned: true,
+    threshold: "threshold",
+    ..PER_LAYER
 };
 
 const GEMMA_SCOPE_2: Layout = Layout {
     name: "GemmaScope 2",
-    kind: SetKind::PerLayer,
     files: &[],
     W_enc: "w_enc",
     W_enc_turned: true,
     W_dec: "w_dec",
-    b_enc: "b_enc",
-    b_dec: "b_dec",
     threshold: "threshold",
     W_skip: "affine_skip_connection",
     W_skip_turned: true,
+    ..PER_LAYER
 };
 
-/// All layouts that are understood.
-pub(crate) const LAYOUTS: &[Layout] = &[PER_LAYER, CROSS_LAYER, GEMMA_SCOPE_2];
+const GEMMA_SCOPE_2_CROSS: Layout = Layout {
+    name: "GemmaScope 2, cross-layer",
+    for_sets: (ConfigFamily::CircuitTracer, SetKind::CrossLayer),
+    files: &["params_layer_{}.safetensors"],
+    W_dec_from_first: true,
+    ..GEMMA_SCOPE_2
+};
+
+const GEMMA_SCOPE_2_STACKED: Layout = Layout {
+    name: "GemmaScope 2, cross-layer, all layers in one file",
+    files: &[],
+    stacked: true,
+    ..GEMMA_SCOPE_2_CROSS
+};
+
+const SPARSIFY: Layout = Layout {
+    name: "sparsify",
+    for_sets: (ConfigFamily::Sparsify, SetKind::PerLayer),
+    files: &["layers.{}.mlp/sae.safetensors"],
+    W_enc: "encoder.weight",
+    b_enc: "encoder.bias",
+    ..PER_LAYER
+};
 
 /// A layer of a set for a model.
 #[derive(Clone, Copy)]
@@ -92,17 +142,24 @@ pub(crate) struct Place {
 }
 
 impl Layout {
-    /// Whether a store holds the tensors of a layer in this layout.
-    pub(crate) fn describes(&self, store: &TensorStore, layer: usize) -> bool {
-        self.needed_names().iter().all(|name| store.contains(&numbered(name, layer)))
+    /// Whether a store from such a file holds the tensors of the first layer in this layout.
+    pub(crate) fn describes(&self, file: &Path, store: &TensorStore) -> bool {
+        let rank = |name: &str| store.shape(&numbered(name, 0)).map(<[i64]>::len);
+        file.extension().is_some_and(|extension| extension == self.extension)
+            && self.needed_names().iter().all(|name| rank(name).is_some())
+            && rank(self.b_enc) == Some(if self.stacked { 2 } else { 1 })
+    }
+
+    /// How many layers a stacked file holds.
+    pub(crate) fn n_stacked(&self, store: &TensorStore) -> usize {
+        store.shape(self.b_enc).and_then(|shape| shape.first()).map_or(0, |&n| n as usize)
     }
 
     /// In words: its name, its files, and the tensors without which it is none.
     pub(crate) fn in_words(&self) -> String {
-        let files = if self.files.is_empty() {
-            "files listed under `transcoders`".into()
-        } else {
-            self.files.join(", ")
+        let files = match self.files {
+            [] => format!(".{} files listed under `transcoders`", self.extension),
+            files => files.join(", "),
         };
         format!("{} ({files} with {})", self.name, self.needed_names().join(", "))
     }
@@ -119,11 +176,17 @@ impl Layout {
         at: Place,
     ) -> Result<Transcoder, TranscoderError> {
         let name = |name: &str| numbered(name, at.layer);
-        let d = at.d_model;
+        let (d, n_layers) = (at.d_model, at.n_layers as i64);
         // The number of features is that of the biases; every other tensor must agree with it.
-        let f = store.shape(&name(self.b_enc)).and_then(|s| s.first().copied()).unwrap_or(0);
+        let f = store.shape(&name(self.b_enc)).and_then(|s| s.last().copied()).unwrap_or(0);
+        let stored = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
+            Ok(match self.stacked {
+                false => store.tensor(&name(part), shape)?,
+                true => store.tensor(&name(part), &[&[n_layers], shape].concat())?.f_get(at.layer as i64)?,
+            })
+        };
         let small = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
-            let tensor = store.tensor(&name(part), shape)?.f_to_device(at.device)?.f_to_kind(at.wide)?;
+            let tensor = stored(part, shape)?.f_to_device(at.device)?.f_to_kind(at.wide)?;
             // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
             let wrong = if part == self.threshold { tensor.isnan() } else { tensor.isfinite().logical_not() };
             if bool::try_from(wrong.any())? {
@@ -135,15 +198,18 @@ impl Layout {
         let optional = |part: &str, shape: &[i64]| -> Result<Option<Tensor>, TranscoderError> {
             store.contains(&name(part)).then(|| small(part, shape)).transpose()
         };
-        let W_dec = match self.kind {
-            SetKind::PerLayer => store.tensor(&name(self.W_dec), &[f, d])?.f_unsqueeze(1)?,
-            SetKind::CrossLayer => {
-                store.tensor(&name(self.W_dec), &[f, (at.n_layers - at.layer) as i64, d])?
-            }
-        };
         let W_enc = match self.W_enc_turned {
-            false => store.tensor(&name(self.W_enc), &[f, d])?,
-            true => store.tensor(&name(self.W_enc), &[d, f])?.f_tr()?,
+            false => stored(self.W_enc, &[f, d])?,
+            true => stored(self.W_enc, &[d, f])?.f_tr()?,
+        };
+        let n_outputs = n_layers - at.layer as i64;
+        let W_dec = match (self.for_sets.1, self.W_dec_from_first) {
+            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?.f_unsqueeze(1)?,
+            (SetKind::CrossLayer, false) => stored(self.W_dec, &[f, n_outputs, d])?,
+            // What stands before the own layer is not used.
+            (SetKind::CrossLayer, true) => {
+                stored(self.W_dec, &[f, n_layers, d])?.f_narrow(1, at.layer as i64, n_outputs)?
+            }
         };
         let W_skip = optional(self.W_skip, &[d, d])?;
         let transcoder = Transcoder {
@@ -177,11 +243,13 @@ fn activation(
     n_features: i64,
 ) -> Result<Activation, TranscoderError> {
     let bad = |reason: String| Err(TranscoderError::Config { path: config.path.clone(), reason });
-    match (threshold, config.top_k) {
-        (Some(threshold), None) => Ok(Activation::JumpRelu { threshold }),
-        (None, None) => Ok(Activation::Relu),
-        (None, Some(k)) if i64::try_from(k).is_ok_and(|k| k <= n_features) => Ok(Activation::TopK { k }),
-        (None, Some(k)) => bad(format!("k = {k}, but the set has only {n_features} features per layer")),
-        (Some(_), Some(_)) => bad("activation is topk, but the files hold thresholds".into()),
+    let few = |k| bad(format!("k = {k}, but the set has only {n_features} features per layer"));
+    match (threshold, config.selection) {
+        (Some(threshold), Selection::Threshold) => Ok(Activation::JumpRelu { threshold }),
+        (None, Selection::Threshold) => Ok(Activation::Relu),
+        (None, Selection::TopK(k) | Selection::ReluTopK(k)) if k > n_features as usize => few(k),
+        (None, Selection::TopK(k)) => Ok(Activation::TopK { k }),
+        (None, Selection::ReluTopK(k)) => Ok(Activation::ReluTopK { k }),
+        (Some(_), _) => bad("activation is topk, but the files hold thresholds".into()),
     }
 }

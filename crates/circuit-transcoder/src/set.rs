@@ -68,6 +68,12 @@ impl TranscoderSet {
         Ok(Self { info: info(folder, config), layers })
     }
 
+    /// Whether a folder holds a transcoder set, by its config.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        Config::exists(folder)
+    }
+
     /// Describes a set without a model.
     ///
     /// # Errors

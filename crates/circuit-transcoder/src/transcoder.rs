@@ -25,6 +25,11 @@ pub enum Activation {
         /// How many are kept.
         k: usize,
     },
+    /// `max(x, 0)` of the k largest pre-activations of a position; 0 elsewhere.
+    ReluTopK {
+        /// How many are kept at most.
+        k: usize,
+    },
 }
 
 /// The transcoder of one layer.
@@ -81,10 +86,8 @@ impl Transcoder {
             Activation::JumpRelu { threshold } => {
                 pre * pre.gt_tensor(&threshold.to_kind(pre.kind())).to_kind(pre.kind())
             }
-            Activation::TopK { k } => {
-                let (values, indices) = pre.topk(*k as i64, -1, true, false);
-                pre.zeros_like().scatter(-1, &indices, &values)
-            }
+            Activation::TopK { k } => largest(pre, *k),
+            Activation::ReluTopK { k } => largest(pre, *k).relu(),
         }
     }
 
@@ -157,4 +160,10 @@ impl Transcoder {
             None => sum,
         }
     }
+}
+
+/// The k largest numbers of each row, 0 elsewhere.
+fn largest(pre: &Tensor, k: usize) -> Tensor {
+    let (values, indices) = pre.topk(k as i64, -1, true, false);
+    pre.zeros_like().scatter(-1, &indices, &values)
 }
