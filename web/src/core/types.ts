@@ -8,7 +8,7 @@
 export type NodeIx = number;
 /** A link as an index into the columns of `Graph.links`. */
 export type LinkIx = number;
-/** `node_id` of a file. Not unique in old files (see `Graph.byId`). */
+/** `node_id` of a file; where an old file uses one twice, the second node has another one here (see `core/read.ts`). */
 export type NodeId = string;
 
 export type NodeKind = "feature" | "error" | "token" | "logit" | "attention" | "bias" | "unknown";
@@ -68,22 +68,24 @@ export interface Graph {
   readonly inputs: Adjacency;
   /** By source: what goes out of a node. */
   readonly outputs: Adjacency;
-  /** First node of an id; in old files a feature and an error may share one. */
+  /** Node of an id. */
   readonly byId: ReadonlyMap<NodeId, NodeIx>;
   /** Directly above the highest row present. */
   readonly logitRow: number;
   readonly diagnostics: readonly Diagnostic[];
-  /** The file's `metadata` and everything else that must survive a download, as read. */
+  /** The file's parsed JSON without its links. */
   readonly raw: RawGraph;
+  /** The file as read, byte for byte: what a download starts from. */
+  readonly file: Uint8Array;
 }
 
-/** A graph file as parsed JSON, all keys kept. */
+/** A graph file as parsed JSON, all keys kept but `links`: a hundred thousand objects that only a download needs. */
 export interface RawGraph {
-  metadata: Record<string, unknown>;
-  qParams: Record<string, unknown>;
-  nodes: Record<string, unknown>[];
-  links: Record<string, unknown>[];
-  [key: string]: unknown;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly qParams: Readonly<Record<string, unknown>>;
+  /** `raw.nodes[ix]` is what the file says about `nodes[ix]`. */
+  readonly nodes: readonly Readonly<Record<string, unknown>>[];
+  readonly [key: string]: unknown;
 }
 
 export type LinkType = "input" | "output" | "either" | "both";
@@ -107,7 +109,7 @@ export interface View {
   readonly linkType: LinkType;
   /** Keep nodes up to this cumulative influence; null: all. */
   readonly pruningThreshold: number | null;
-  /** Labels by key, see `core/labels.ts`: `f:{scan}:{feature}`-style keys never leave that module. */
+  /** Labels by the keys of `clerps`, which only `core/labels.ts` understands. */
   readonly labels: ReadonlyMap<string, string>;
   /** Places of subgraph items set by hand, 0 to 1 of the panel's width and height, by `ItemKey`. */
   readonly positions: ReadonlyMap<string, readonly [number, number]>;
