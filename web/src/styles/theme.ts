@@ -2,8 +2,8 @@
 //
 // The colours themselves are in theme.css. A canvas reads them with `colour()` and repaints when `theme` or `palette` changes.
 
-import { computed, effect, signal } from "@preact/signals";
 import type { ReadonlySignal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 
 export type ThemeChoice = "system" | "light" | "dark";
 export type Palette = "prgn" | "blue-orange" | "contrast";
@@ -57,8 +57,8 @@ export const theme: ReadonlySignal<"light" | "dark"> = computed(() => {
 
 // Attributes first: effects of canvases that depend on `theme` are made later and so run after this one.
 effect(() => {
-  document.documentElement.dataset["theme"] = theme.value;
-  document.documentElement.dataset["palette"] = palette.value;
+  document.documentElement.dataset.theme = theme.value;
+  document.documentElement.dataset.palette = palette.value;
 });
 effect(() => remember(THEME_KEY, themeChoice.value === "system" ? null : themeChoice.value));
 effect(() => remember(PALETTE_KEY, palette.value === "prgn" ? null : palette.value));
