@@ -35,6 +35,8 @@ export interface Store {
   readonly view: ReadonlySignal<View>;
   readonly saveState: ReadonlySignal<SaveState>;
   readonly saveMessage: ReadonlySignal<string>;
+  /** What could not be read of the file's view or of the address that was opened: a sentence each. */
+  readonly problems: ReadonlySignal<readonly string[]>;
 
   // What the pointer or focus is on; never saved. `hold` (Shift) keeps it.
   readonly hover: ReadonlySignal<NodeIx | null>;
@@ -70,6 +72,7 @@ export interface Store {
   save(options?: { overwrite?: boolean }): Promise<void>;
   upload(
     file: File,
+    options?: { overwrite?: boolean },
   ): Promise<{ ok: true; slug: string } | { ok: false; problems: readonly { path: string; reason: string }[] }>;
   rename(slug: string): Promise<void>;
   remove(): Promise<void>;
@@ -79,7 +82,8 @@ export interface Store {
   /** Opens what a pasted link describes; the problems it had, if any. */
   importLink(text: string): readonly string[];
 
-  // Editing; each is one step of the history, moves of one drag or one text field together.
+  // Editing; each is one step of the history, moves of one drag or one text field together. Selecting is no step by itself:
+  // undo brings back what was selected then.
   select(selection: Selection | null): void;
   togglePin(node: NodeId): void;
   clearPins(): void;
