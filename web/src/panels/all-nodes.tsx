@@ -26,7 +26,7 @@ const COLUMNS: readonly { key: Column; title: string; help: string }[] = [
   { key: "pos", title: "Token", help: "Position and text of the token" },
   { key: "row", title: "Layer", help: "Row of the link graph" },
   { key: "activation", title: "Act.", help: "Activation at this position; probability of an output" },
-  { key: "influence", title: "Infl.", help: "Share of all influence up to this node: small is important" },
+  { key: "influence", title: "Infl.", help: "The node is among those that make up this share of all influence" },
   { key: "degree", title: "In / out", help: "Links into the node and out of it, all of the file" },
 ];
 

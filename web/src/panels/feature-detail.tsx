@@ -83,8 +83,8 @@ function NodeHead({
           <bdi class="ellipsis">{title}</bdi>
         </button>
         <span class="muted nowrap feature-place">
-          {load === null ? `${kindName(node.kind)}, ${rowName(graph, node.row)}, ` : ""}
-          token {node.pos}{" "}
+          {load === null && `${kindName(node.kind)} · `}
+          {rowName(graph, node.row)} · position {node.pos}{" "}
           <bdi class="token" dir="auto">
             {token}
           </bdi>
@@ -112,8 +112,8 @@ function NodeNumbers({ node, record }: { node: GraphNode; record: FeatureRecord 
   }
   if (node.kind === "logit") numbers.push({ name: "probability", value: percent(node.tokenProb), help: "Of this output" });
   if (node.influence !== null) {
-    const value = percent(node.influence);
-    numbers.push({ name: "influence rank", value, help: "Share of all influence up to this node: small is important" });
+    const value = `in the top ${percent(node.influence)}`;
+    numbers.push({ name: "influence", value, help: "The node is among those that make up this share of all influence" });
   }
   if (numbers.length === 0) return null;
   return (

@@ -117,10 +117,10 @@ function SelectionHead({ store, graph, selection }: { store: Store; graph: Graph
         <span class="mono muted nowrap">{nodeNumber(node)}</span>
         <bdi class="ellipsis">{nodeName(graph, ix, store.labels.value[ix] ?? "")}</bdi>
       </button>
-      <button type="button" class="button quiet" aria-pressed={pinned} onClick={() => store.togglePin(node.id)}>
+      <button type="button" class={pinned ? "button quiet is-on" : "button quiet"} onClick={() => store.togglePin(node.id)}>
         <Icon name="pin" /> {pinned ? "Unpin" : "Pin"}
       </button>
-      <button type="button" class="button quiet" aria-pressed={hidden} onClick={() => store.toggleHidden(node.id)}>
+      <button type="button" class={hidden ? "button quiet is-on" : "button quiet"} onClick={() => store.toggleHidden(node.id)}>
         {hidden ? "Show" : "Hide"}
       </button>
       {csv}

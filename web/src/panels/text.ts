@@ -61,7 +61,8 @@ export function signed(value: number, digits = 3): string {
 export function percent(share: number, digits = 1): string {
   if (!Number.isFinite(share)) return "–";
   const text = (Math.abs(share) * 100).toFixed(digits);
-  return `${share < 0 ? "−" : ""}${text} %`;
+  // What rounds to nothing has no sign.
+  return `${share < 0 && Number(text) !== 0 ? "−" : ""}${text} %`;
 }
 
 const COUNT = new Intl.NumberFormat("en-GB", { useGrouping: true });
