@@ -54,6 +54,9 @@ const KEYS: ReadonlySet<string> = new Set([
   "sg_pos",
 ]);
 
+/** A shorter beginning of a label says nothing. */
+const MIN_STEM = 4;
+
 class Unreadable extends Error {}
 
 /** Reads typed and stringified values alike. */
@@ -189,9 +192,9 @@ function decode(text: string): string {
   }
 }
 
-/** Without a closing bracket that nothing opened. */
+/** Without a closing bracket that nothing opened, and the full stop or comma of the sentence it closed. */
 function unclosed(text: string): string {
-  return text.endsWith(")") && !text.includes("(") ? text.replace(/\)+$/, "") : text;
+  return text.includes("(") ? text : text.replace(/\)[).,;]*$/, "");
 }
 
 function unique<T>(list: readonly T[]): T[] {
@@ -237,14 +240,20 @@ function hiddenNodes(graph: Graph, hidden: readonly string[]): ReadonlySet<NodeI
   return new Set(hidden.map((id) => (graph.byId.has(id) ? id : (byFeatureId.get(id) ?? id))));
 }
 
-/** What was clicked: a node's id, a supernode as written here, or, in published links, a supernode's label without spaces. */
+/**
+ * What was clicked: a node's id, a supernode as written here, or, in published links, a supernode's label that lost its
+ * spaces, its punctuation or its end.
+ */
 function readSelection(graph: Graph, supernodes: readonly Supernode[], clicked: string | undefined): Selection | null {
   if (clicked === undefined) return null;
   if (graph.byId.has(clicked)) return { node: clicked };
-  const bare = (label: string) => label.replace(/\s+/g, "");
+  const bare = (label: string) => label.replace(/[^\p{L}\p{N}]+/gu, "").toLowerCase();
+  const name = bare(clicked);
   const found =
     supernodes.find((supernode) => fileSupernodeKey(supernode) === clicked) ??
-    supernodes.find(({ label }) => label === clicked || bare(label) === bare(clicked));
+    supernodes.find(({ label }) => label === clicked) ??
+    (name === "" ? undefined : supernodes.find(({ label }) => bare(label) === name)) ??
+    (name.length < MIN_STEM ? undefined : supernodes.find(({ label }) => bare(label).startsWith(name)));
   return found === undefined ? null : { supernode: found.key };
 }
 
