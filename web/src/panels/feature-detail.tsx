@@ -3,6 +3,7 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
+import { meaningfulLabel } from "../core/labels";
 import { percentile } from "../core/record";
 import { displayToken } from "../core/tokens";
 import type { FeatureRecord, Graph, GraphNode, NodeIx } from "../core/types";
@@ -65,11 +66,11 @@ function NodeHead({
 }) {
   const { ix } = node;
   const pinned = store.pinnedSet.value.has(ix);
-  const label = store.labels.value[ix] ?? "";
+  const label = meaningfulLabel(graph, store.view.value.labels, ix) ?? "";
   const record = load?.state === "ready" ? load.value : null;
   const token = displayToken(graph.tokens[node.pos] ?? "");
-  const title =
-    load === null || node.index === null ? nodeName(graph, ix, label) : `Feature ${rowName(graph, node.row)}/${node.index}`;
+  const place = node.index === null ? rowName(graph, node.row) : `${rowName(graph, node.row)}/${node.index}`;
+  const title = load === null ? capital(kindName(node.kind)) : `Feature ${place}`;
   return (
     <header class="feature-head">
       <div class="feature-title-line">
@@ -83,20 +84,23 @@ function NodeHead({
           <bdi class="ellipsis">{title}</bdi>
         </button>
         <span class="muted nowrap feature-place">
-          {load === null && `${kindName(node.kind)} · `}
           {rowName(graph, node.row)} · position {node.pos}{" "}
           <bdi class="token" dir="auto">
             {token}
           </bdi>
         </span>
       </div>
-      {load !== null && <LabelEditor store={store} node={ix} label={label} placeholder="no label yet" editable={true} />}
+      <LabelEditor store={store} node={ix} label={label} placeholder="no label yet" />
       <div class="feature-facts">
         <NodeNumbers node={node} record={record} />
         {record !== null && <Histogram record={record} current={node.activation} />}
       </div>
     </header>
   );
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function NodeNumbers({ node, record }: { node: GraphNode; record: FeatureRecord | null }) {
@@ -170,20 +174,19 @@ function Page({ load, wrapped, onWrap }: { load: Load<FeatureRecord>; wrapped: b
         </div>
       );
     case "empty":
-      return (
-        <p class="feature-state muted" data-testid="feature-empty">
-          No data for this feature. A folder of feature pages is named with --features-dir when the server starts.
-        </p>
-      );
+      return null;
     case "error":
-      return (
+      // What asking again cannot change is no failure: most often the set has no page of this feature.
+      return load.retry === undefined ? (
+        <div class="feature-state notice" data-testid="feature-none">
+          <p>{load.message}</p>
+        </div>
+      ) : (
         <div class="feature-state notice notice-error" role="alert" data-testid="feature-error">
           <p>{load.message}</p>
-          {load.retry !== undefined && (
-            <button type="button" class="button" onClick={load.retry}>
-              Try again
-            </button>
-          )}
+          <button type="button" class="button" onClick={load.retry}>
+            Try again
+          </button>
         </div>
       );
     case "ready":

@@ -6,9 +6,10 @@ import type { NodeKind } from "../core/types";
 export type NodeState = "plain" | "pinned" | "selected";
 
 /** The glyph of the link graph, small enough for a line of a list. */
-export function NodeGlyph({ kind, state = "plain" }: { kind: NodeKind; state?: NodeState }) {
+export function NodeGlyph({ kind, state = "plain", fill }: { kind: NodeKind; state?: NodeState; fill?: string }) {
+  const style = fill === undefined ? undefined : { fill };
   return (
-    <svg class={`glyph glyph-${state}`} viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">
+    <svg class={`glyph glyph-${state}`} style={style} viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">
       <Glyph kind={kind} />
     </svg>
   );

@@ -81,6 +81,16 @@ export function InfoDialog({ store, onClose }: DialogProps) {
       {sections.map((section) => (
         <FactList key={section.title} title={section.title} list={section.facts} />
       ))}
+      {store.problems.value.length > 0 && (
+        <section>
+          <h3>Of the link or the saved view</h3>
+          <ul class="diagnostics">
+            {store.problems.value.map((problem) => (
+              <li key={problem}>{problem}</li>
+            ))}
+          </ul>
+        </section>
+      )}
       <section data-testid="diagnostics">
         <h3>Diagnostics</h3>
         {graph.diagnostics.length === 0 ? (

@@ -2,7 +2,7 @@
 // the user's label so that the file's own shows again.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { NodeIx } from "../core/types";
 import type { Store } from "../store/store";
 import { Icon } from "./icons";
@@ -13,18 +13,19 @@ interface Props {
   readonly label: string;
   /** Shown where there is no label. */
   readonly placeholder: string;
-  readonly editable: boolean;
 }
 
-export function LabelEditor({ store, node, label, placeholder, editable }: Props) {
+export function LabelEditor({ store, node, label, placeholder }: Props) {
   /** The node being edited, so that moving on to another never writes to that one. */
   const editing = useSignal<NodeIx | null>(null);
   const field = useRef<HTMLInputElement>(null);
   const button = useRef<HTMLButtonElement>(null);
   const on = editing.value === node;
 
-  useEffect(() => {
-    if (on) field.current?.select();
+  useLayoutEffect(() => {
+    if (!on) return;
+    field.current?.focus();
+    field.current?.select();
   }, [on]);
 
   const close = (keep: boolean, refocus: boolean) => {
@@ -68,11 +69,9 @@ export function LabelEditor({ store, node, label, placeholder, editable }: Props
       <bdi class={label === "" ? "label-text muted" : "label-text"} data-testid="feature-label">
         {label === "" ? placeholder : label}
       </bdi>
-      {editable && (
-        <button ref={button} type="button" class="button quiet" onClick={() => (editing.value = node)}>
-          <Icon name="edit" /> Edit<span class="unseen"> label</span>
-        </button>
-      )}
+      <button ref={button} type="button" class="button quiet" onClick={() => (editing.value = node)}>
+        <Icon name="edit" /> Edit<span class="unseen"> label</span>
+      </button>
     </div>
   );
 }

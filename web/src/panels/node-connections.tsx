@@ -10,6 +10,7 @@ import { useMemo } from "preact/hooks";
 import { displayToken } from "../core/tokens";
 import type { Connection, Graph, NodeIx, Selection } from "../core/types";
 import { connectionsCsv, saveText } from "../export/csv";
+import { linkScale } from "../linkgraph/colours";
 import type { Store } from "../store/store";
 import { Icon, NodeGlyph } from "./icons";
 import { activate, currentGraph, hover } from "./pointing";
@@ -251,7 +252,11 @@ function ConnectionLine({ store, graph, connection, strongest, fromPos, at, leng
       onPointerLeave={() => hover(store, null)}
     >
       <span class="bar" aria-hidden="true" style={{ "--share": share }} />
-      <NodeGlyph kind={node.kind} state={names.includes("is-pinned") ? "pinned" : "plain"} />
+      <NodeGlyph
+        kind={node.kind}
+        state={names.includes("is-pinned") ? "pinned" : "plain"}
+        fill={linkScale.value.colour(Number.isFinite(pctInput) ? pctInput : 0)}
+      />
       <span class="line-label ellipsis" dir="auto">
         {shown}
       </span>

@@ -28,6 +28,11 @@ export function StatusBar({ store, onDialog }: { store: Store; onDialog: (name: 
           {plural(odd, "oddity", "oddities")} in the file
         </button>
       )}
+      {store.problems.value.length > 0 && (
+        <button type="button" class="button quiet status-warning" onClick={() => onDialog("info")}>
+          {plural(store.problems.value.length, "part")} of the link not used
+        </button>
+      )}
       {store.hold.value && <span class="chip">hover held</span>}
       {store.saveMessage.value !== "" && (
         <span class={store.saveState.value === "error" ? "text-error ellipsis" : "ellipsis"}>{store.saveMessage.value}</span>

@@ -20,6 +20,7 @@ export function UploadDialog({ store, onClose }: DialogProps) {
   const id = useId();
   const busy = useSignal<string | null>(null);
   const over = useSignal(false);
+  const replace = useSignal(false);
   const failed = useSignal<{ readonly name: string; readonly problems: readonly Problem[] } | null>(null);
 
   const take = async (file: File | undefined) => {
@@ -27,7 +28,7 @@ export function UploadDialog({ store, onClose }: DialogProps) {
     busy.value = file.name;
     failed.value = null;
     try {
-      const result = await store.upload(file);
+      const result = await store.upload(file, { overwrite: replace.value });
       if (result.ok) {
         onClose();
         void store.open(result.slug);
@@ -72,6 +73,10 @@ export function UploadDialog({ store, onClose }: DialogProps) {
           }}
         />
       </div>
+      <label class="check">
+        <input type="checkbox" checked={replace.value} onChange={(event) => (replace.value = event.currentTarget.checked)} />
+        Replace a graph of the same name
+      </label>
       {busy.value !== null && (
         <p role="status">
           <span class="spinner" aria-hidden="true" /> Checking <b>{busy.value}</b>…
