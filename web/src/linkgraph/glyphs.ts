@@ -58,3 +58,37 @@ export function addGlyph(pen: Pen, kind: NodeKind, x: number, y: number, radius:
     }
   }
 }
+
+/** The same as the text of an SVG path, about the origin. */
+export function glyphPath(kind: NodeKind, radius: number): string {
+  let text = "";
+  const r = (value: number) => String(Math.round(value * 1000) / 1000);
+  addGlyph(
+    {
+      moveTo: (x, y) => {
+        text += `M${r(x)} ${r(y)}`;
+      },
+      lineTo: (x, y) => {
+        text += `L${r(x)} ${r(y)}`;
+      },
+      arc: (x, y, size, from, to) => {
+        // In halves, as an arc of SVG cannot go all the way round.
+        const middle = (from + to) / 2;
+        for (const angle of [middle, to]) {
+          text += `A${r(size)} ${r(size)} 0 0 1 ${r(x + size * Math.cos(angle))} ${r(y + size * Math.sin(angle))}`;
+        }
+      },
+      rect: (x, y, width, height) => {
+        text += `M${r(x)} ${r(y)}h${r(width)}v${r(height)}h${r(-width)}Z`;
+      },
+      closePath: () => {
+        text += "Z";
+      },
+    },
+    kind,
+    0,
+    0,
+    radius,
+  );
+  return text;
+}

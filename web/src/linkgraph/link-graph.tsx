@@ -7,6 +7,7 @@ import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Store } from "../store/store";
+import { sayNode } from "../store/words";
 import { Axes } from "./axes";
 import { type Keys, useKeys } from "./keys";
 import { type Model, useModel } from "./model";
@@ -15,7 +16,6 @@ import { type Pointing, usePointing } from "./pointer";
 import { Strip } from "./strip";
 import { Tooltip } from "./tooltip";
 import { useScrolling } from "./window";
-import { inWords } from "./words";
 
 export function LinkGraph({ store }: { store: Store }) {
   const model = useModel(store);
@@ -144,7 +144,7 @@ function Options({ store, model, pointing, keys }: OptionsProps) {
           aria-posinset={ix + 1}
           data-node={graph.nodes[ix].id}
         >
-          {inWords(store, graph, ix)}
+          {visible !== null && sayNode(graph, visible, ix, store.labels.value, store.pinnedSet.value.has(ix))}
         </div>
       )}
     </div>

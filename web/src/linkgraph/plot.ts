@@ -9,6 +9,7 @@ import type { Graph, NodeIx, NodeKind } from "../core/types";
 import type { Store } from "../store/store";
 import { type AllLinks, canvasLinks, webglLinks } from "./all-links";
 import { dashNegative, linkScale } from "./colours";
+import { endsOf } from "./ends";
 import { type Geometry, rowY } from "./geometry";
 import { addGlyph, isOpen } from "./glyphs";
 import { HitGrid } from "./hit";
@@ -349,13 +350,7 @@ export class Plot {
 
     const connections = this.#store.connections.value;
     if (selection !== null && connections !== null) {
-      const ends = new Map<NodeIx, number>();
-      for (const list of [connections.inputs, connections.outputs]) {
-        for (const { node, pctInput } of list) {
-          const known = ends.get(node);
-          if (known === undefined || Math.abs(known) < Math.abs(pctInput)) ends.set(node, pctInput);
-        }
-      }
+      const ends = endsOf(connections);
       for (const [ix, share] of [...ends].sort((a, b) => Math.abs(a[1]) - Math.abs(b[1]))) {
         if (placed(ix)) one(ix, scale.colour(share), colours.nodeLine, 1);
       }

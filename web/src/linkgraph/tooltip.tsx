@@ -9,10 +9,7 @@ import type { PlotState } from "./plot";
 
 /** Simple properties of a node as the file has them, long ones cut. */
 export function properties(graph: Graph, ix: NodeIx): [string, string][] {
-  const id = graph.nodes[ix].id;
-  const at = graph.raw.nodes[ix];
-  const raw = at?.node_id === id ? at : graph.raw.nodes.find((node) => node.node_id === id);
-  return Object.entries(raw ?? {})
+  return Object.entries(graph.raw.nodes[ix] ?? {})
     .filter(([, value]) => value === null || typeof value !== "object")
     .map(([key, value]) => [key, typeof value === "string" ? displayToken(value).slice(0, 200) : String(value)]);
 }
