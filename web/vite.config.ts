@@ -32,5 +32,7 @@ export default defineConfig({
     include: ["src/**/*.test.{ts,tsx}", "fixtures/**/*.test.ts"],
     // Two cores are common on build machines; more workers than that make timings meaningless.
     maxWorkers: 2,
+    // Making a large graph takes seconds on a busy machine.
+    testTimeout: 30_000,
   },
 });

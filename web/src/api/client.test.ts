@@ -48,6 +48,12 @@ it("fetches a graph's bytes with their version", async () => {
   expect(sent[0].url).toBe("http://h/page/api/v1/graphs/a%2F..%2Fb");
 });
 
+it("asks for a version alone", async () => {
+  const { api, sent } = answering(200, "", { ETag: '"v5"' });
+  expect(await api.etag("a")).toBe('"v5"');
+  expect(sent[0].method).toBe("HEAD");
+});
+
 it("saves with the version that it knows", async () => {
   const { api, sent } = answering(200, { etag: '"v2"' });
   expect(await api.saveView("a", { pinnedIds: [] }, '"v1"')).toEqual({ etag: '"v2"' });

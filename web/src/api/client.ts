@@ -37,6 +37,8 @@ export interface GraphFile {
 export interface Api {
   entries(signal?: AbortSignal): Promise<GraphEntry[]>;
   graph(slug: string, signal?: AbortSignal): Promise<GraphFile>;
+  /** The version of a graph's file as it is now. */
+  etag(slug: string): Promise<string | null>;
   saveView(slug: string, view: Record<string, unknown>, etag: string): Promise<{ etag: string }>;
   upload(file: Blob, overwrite: boolean): Promise<{ slug: string }>;
   rename(slug: string, to: string): Promise<{ slug: string; etag: string | null }>;
@@ -95,6 +97,10 @@ export function createApi(base: string, fetcher: typeof fetch = (...args) => fet
     async graph(slug, signal) {
       const response = await ask(graphAt(slug), { signal: signal ?? null });
       return { bytes: new Uint8Array(await response.arrayBuffer()), etag: response.headers.get("ETag") };
+    },
+
+    async etag(slug) {
+      return (await ask(graphAt(slug), { method: "HEAD" })).headers.get("ETag");
     },
 
     async saveView(slug, view, etag) {

@@ -92,14 +92,14 @@ export function encodeQuery(params: readonly (readonly [string, string])[]): str
 
 /** A link for the page at `base` and for circuit-tracer's own, which reads the same parameters. */
 export function circuitTracerLink(base: string, graph: Graph, view: View): string {
-  const params = writeParams(view, circuitTracerPairs(graph, view.labels));
+  const params = writeParams(graph, view, circuitTracerPairs(graph, view.labels));
   return `${base}?${encodeQuery([["slug", graph.slug], ...params])}`;
 }
 
 /** A link for Neuronpedia. Its scan is a model's id and may not hold what a repository's name may. */
 export function neuronpediaLink(graph: Graph, view: View): string {
   const model = graph.scan.replace(/[^A-Za-z0-9_.-]+/g, "-") || "model";
-  const params = writeParams(view, neuronpediaPairs(graph, view.labels));
+  const params = writeParams(graph, view, neuronpediaPairs(graph, view.labels));
   return `https://www.neuronpedia.org/${model}/graph?${encodeQuery([["slug", graph.slug], ...params])}`;
 }
 

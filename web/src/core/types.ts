@@ -77,6 +77,8 @@ export interface Graph {
   readonly raw: RawGraph;
   /** The file as read, byte for byte: what a download starts from. */
   readonly file: Uint8Array;
+  /** What `core/logit-diff.ts` was asked for, where it added a node. */
+  readonly logitDiff?: string;
 }
 
 /** A graph file as parsed JSON, all keys kept but `links`: a hundred thousand objects that only a download needs. */

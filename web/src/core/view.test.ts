@@ -219,12 +219,12 @@ describe("writing", () => {
   it("says in the address what the file has and the view has not", () => {
     const graph = graphOf(toy());
     const saved = makeView(graph, readView(typed).parts);
-    expect(writeParams(EMPTY_VIEW)).toEqual([]);
-    const asked = Object.fromEntries(writeAddress(EMPTY_VIEW, saved));
+    expect(writeParams(graph, EMPTY_VIEW)).toEqual([]);
+    const asked = Object.fromEntries(writeAddress(graph, EMPTY_VIEW, saved));
     const back = makeView(graph, overlay(readView(asked).parts, readView(typed).parts));
     expect(sameView(graph, back, { ...EMPTY_VIEW, pruningThreshold: 1 })).toBe(true);
     expect(back.selection).toBeNull();
-    expect(writeAddress(EMPTY_VIEW, EMPTY_VIEW)).toEqual([]);
+    expect(writeAddress(graph, EMPTY_VIEW, EMPTY_VIEW)).toEqual([]);
   });
 
   it("compares views by what they say", () => {

@@ -20,6 +20,8 @@ export interface ViewParts {
   readonly positions?: readonly (readonly [string, readonly [number, number]])[];
   /** Thousandths, x and y in turn, in the order of `placeOrder`. */
   readonly places?: readonly number[];
+  /** `A__vs__B`: of the graph rather than of the view, see `core/logit-diff.ts`. */
+  readonly logitDiff?: string;
 }
 
 export interface Reading {
@@ -84,6 +86,7 @@ export function readView(params: Readonly<Record<string, unknown>>): Reading {
     hidden: take("hiddenIds", ids),
     positions: take("positions", readPositions),
     places: take("sg_pos", readPlaces),
+    logitDiff: take("logitDiff", String),
   };
   return { parts, problems };
 }
@@ -335,8 +338,12 @@ export function writeView(graph: Graph, view: View): Record<string, unknown> {
   };
 }
 
-/** Parts as the parameters of a link, in the order of older links; nothing is written for what is absent. */
-export function writeParams(view: View, labels: readonly (readonly [string, string])[] = [...view.labels]): [string, string][] {
+/** A view as the parameters of a link, in the order of older links; nothing is written for what is absent. */
+export function writeParams(
+  graph: Graph,
+  view: View,
+  labels: readonly (readonly [string, string])[] = [...view.labels],
+): [string, string][] {
   const params: [string, string][] = [];
   const clicked = writeSelection(view);
   if (clicked !== "") params.push(["clickedId", clicked]);
@@ -346,12 +353,13 @@ export function writeParams(view: View, labels: readonly (readonly [string, stri
   if (view.pruningThreshold !== null) params.push(["pruningThreshold", String(view.pruningThreshold)]);
   if (view.linkType !== EMPTY_VIEW.linkType) params.push(["linkType", view.linkType]);
   if (view.hidden.size > 0) params.push(["hiddenIds", [...view.hidden].join(",")]);
+  if (graph.logitDiff !== undefined) params.push(["logitDiff", graph.logitDiff]);
   return params;
 }
 
 /** The same for the page's own address, which also has to say what the file has and the view has not. */
-export function writeAddress(view: View, saved: View): [string, string][] {
-  const params = writeParams(view);
+export function writeAddress(graph: Graph, view: View, saved: View): [string, string][] {
+  const params = writeParams(graph, view);
   const say = (key: string, missing: boolean, value: string) => {
     if (missing && !params.some(([written]) => written === key)) params.push([key, value]);
   };

@@ -47,6 +47,7 @@ class Server implements Api {
     );
   graph = (slug: string) =>
     this.answer(`graph ${slug}`, () => ({ bytes: new TextEncoder().encode(this.files.get(slug)), etag: `"${this.version}"` }));
+  etag = (slug: string) => this.answer(`etag ${slug}`, () => `"${this.version}"` as string | null);
   saveView = (slug: string, view: Record<string, unknown>, etag: string) =>
     this.answer(`save ${slug}`, () => {
       if (etag !== `"${this.version}"`) throw new ApiError(409, "conflict", "The file has changed.", `"${this.version}"`);

@@ -29,7 +29,8 @@ export class Address {
     const state: unknown = this.page.history.state;
     const kept = isObject(state) && isObject(state.circuit) ? state.circuit : null;
     if (kept !== null && kept.slug === link.slug && isObject(kept.view)) {
-      return { slug: link.slug, parts: readView(kept.view).parts, whole: true, problems: [] };
+      const { logitDiff } = link.parts;
+      return { slug: link.slug, parts: { ...readView(kept.view).parts, logitDiff }, whole: true, problems: [] };
     }
     return { slug: link.slug, parts: link.parts, whole: false, problems: link.problems };
   }
@@ -51,7 +52,7 @@ export class Address {
   }
 
   replace(graph: Graph, view: View, saved: View): void {
-    const search = `?${encodeQuery([["slug", graph.slug], ...writeAddress(view, saved)])}`;
+    const search = `?${encodeQuery([["slug", graph.slug], ...writeAddress(graph, view, saved)])}`;
     this.put("replaceState", { circuit: { slug: graph.slug, view: writeView(graph, view) } }, search, this.page.location.hash);
   }
 

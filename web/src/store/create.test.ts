@@ -35,7 +35,7 @@ class Server implements Api {
     if (this.down) throw new ApiError(0, "unreachable", "The server cannot be reached.");
   }
 
-  private etag(slug: string): string {
+  private etagOf(slug: string): string {
     return `"${this.versions.get(slug)}"`;
   }
 
@@ -47,15 +47,19 @@ class Server implements Api {
     await this.ask(`graph ${slug}`, signal);
     const file = this.files.get(slug);
     if (file === undefined) throw new ApiError(404, "not_found", `There is no graph named ${slug}.`);
-    return { bytes: encode(file), etag: this.etag(slug) };
+    return { bytes: encode(file), etag: this.etagOf(slug) };
+  }
+  async etag(slug: string) {
+    await this.ask(`etag ${slug}`);
+    return this.etagOf(slug);
   }
   async saveView(slug: string, view: Record<string, unknown>, etag: string) {
     await this.ask(`save ${slug} ${etag}`);
-    if (etag !== "*" && etag !== this.etag(slug)) {
-      throw new ApiError(409, "conflict", "The file has changed.", this.etag(slug));
+    if (etag !== "*" && etag !== this.etagOf(slug)) {
+      throw new ApiError(409, "conflict", "The file has changed.", this.etagOf(slug));
     }
     this.put(slug, { ...this.files.get(slug), qParams: view });
-    return { etag: this.etag(slug) };
+    return { etag: this.etagOf(slug) };
   }
   async upload(file: Blob) {
     await this.ask("upload");
@@ -68,7 +72,7 @@ class Server implements Api {
     await this.ask(`rename ${slug} ${to}`);
     this.put(to, this.files.get(slug) as never);
     this.files.delete(slug);
-    return { slug: to, etag: this.etag(to) };
+    return { slug: to, etag: this.etagOf(to) };
   }
   async remove(slug: string) {
     await this.ask(`remove ${slug}`);
@@ -269,6 +273,19 @@ describe("the address", () => {
     );
     expect(store.view.value.labels).toEqual(new Map([["43", "blue"]]));
   });
+});
+
+it("a difference of logits is kept in the address, pinned like any node, and no business of the server", async () => {
+  history.replaceState(null, "", "/?slug=toy-sky&logitDiff=+blue__vs__+clear&pinnedIds=logit-diff,2_3_4");
+  await reload();
+  expect(store.items.value.map(({ label }) => label)).toEqual(["Logit diff:  blue −  clear", "L2/3"]);
+  expect(store.edges.value).toHaveLength(1);
+  expect(params().get("logitDiff")).toBe(" blue__vs__ clear");
+  await reload();
+  expect(graph().nodes).toHaveLength(16);
+  expect(server.asked).toContain("scores toy-sky 2_3_4");
+  expect(store.importLink("?slug=toy-sky&pinnedIds=0_4_1")).toEqual([]);
+  expect(graph().nodes).toHaveLength(16);
 });
 
 describe("pasted links", () => {
@@ -535,6 +552,31 @@ describe("saving", () => {
     expect(store.view.value).toBe(mine);
     await store.save();
     expect(store.saveState.value).toBe("saved");
+  });
+
+  it("shows a file that changed elsewhere on coming back to the page, when nothing is lost by it", async () => {
+    store.select({ node: "1_7_2" });
+    window.dispatchEvent(new Event("focus"));
+    await settle();
+    expect(store.view.value.pinned).toHaveLength(5);
+    server.put("toy-sky", { ...toy(), qParams: { pinnedIds: ["E_2_0"] } });
+    window.dispatchEvent(new Event("focus"));
+    await settle();
+    expect(store.view.value.pinned).toEqual(["E_2_0"]);
+    expect(store.view.value.selection).toEqual({ node: "1_7_2" });
+    expect(store.saveState.value).toBe("clean");
+  });
+
+  it("tells of a file that changed elsewhere under one's edits, which can be put over it", async () => {
+    store.togglePin("0_9_2");
+    server.put("toy-sky", { ...toy(), qParams: { pinnedIds: ["E_2_0"] } });
+    window.dispatchEvent(new Event("focus"));
+    await settle();
+    expect(store.saveState.value).toBe("conflict");
+    expect(store.view.value.pinned).toContain("0_9_2");
+    await store.save({ overwrite: true });
+    expect(store.saveState.value).toBe("saved");
+    expect(savedPins()).toContain("0_9_2");
   });
 
   it("loses nothing when the server is gone", async () => {

@@ -8,6 +8,7 @@ import { type Api, ApiError, createApi } from "../api/client";
 import { connections } from "../core/connections";
 import { scanOf, shownLabels } from "../core/labels";
 import { circuitTracerLink, neuronpediaLink, parseLink } from "../core/links";
+import { LOGIT_DIFF_ID, withLogitDiff } from "../core/logit-diff";
 import { parseJson } from "../core/read";
 import { search } from "../core/search";
 import { edges, items, supernodesByNode } from "../core/subgraph";
@@ -46,6 +47,8 @@ const ADDRESS_MS = 150;
 const SAVED_MS = 2000;
 /** Counts are announced once a slider rests this long. */
 const ANNOUNCE_MS = 600;
+
+const CHANGED = "The file was changed elsewhere since it was opened here.";
 
 type Phase = { readonly kind: "rest" | "saving" | "saved" | "conflict" | "error"; readonly message: string };
 const REST: Phase = { kind: "rest", message: "" };
@@ -211,7 +214,7 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
     }),
     effect(() => {
       const g = opened.value;
-      const pinned = g === null ? [] : pinnedIds.value.filter((id) => g.byId.has(id));
+      const pinned = g === null ? [] : pinnedIds.value.filter((id) => id !== LOGIT_DIFF_ID && g.byId.has(id));
       scores.want(g === null ? null : { slug: g.slug, pinned });
     }),
     effect(() => {
@@ -225,6 +228,27 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
       if (v !== null && hover.value !== null && v.node[hover.value] !== 1) hover.value = null;
     }),
   ];
+  /**
+   * Coming back to the page: a file that was changed elsewhere is shown anew where nothing is lost by it, else the conflict is
+   * told now rather than at the next save.
+   */
+  const onFocus = async () => {
+    const g = opened.peek();
+    const known = etag;
+    if (g === null || known === null || saving !== null || phase.peek().kind === "conflict") return;
+    const now = await api.etag(g.slug).catch(() => null);
+    // A save or another graph may have come meanwhile, which have their own say in this.
+    if (now === null || now === known || etag !== known || saving !== null || opened.peek() !== g) return;
+    if (dirty.peek()) {
+      otherEtag = now;
+      phase.value = { kind: "conflict", message: CHANGED };
+    } else {
+      const { clicked } = readView(writeView(g, view.peek())).parts;
+      await load(g.slug, { slug: g.slug, parts: { clicked, logitDiff: g.logitDiff }, whole: false, problems: [] });
+    }
+    announce(CHANGED);
+  };
+  page.addEventListener("focus", onFocus);
   const onPop = () => {
     if (address.unchanged) writeAddressNow();
     else void follow(address.read());
@@ -272,8 +296,10 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
     }
   }
 
-  function enter(found: Graph, asked: Asked, again: boolean): void {
-    const fromFile = readView(found.raw.qParams);
+  function enter(read: Graph, asked: Asked, again: boolean): void {
+    const fromFile = readView(read.raw.qParams);
+    const difference = asked.parts.logitDiff ?? fromFile.parts.logitDiff;
+    const found = difference === undefined ? read : withLogitDiff(read, difference);
     const before = remembered.of(found);
     const below = (parts: ViewParts): View => {
       const made = makeView(found, parts);
@@ -302,7 +328,7 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
   async function follow(asked: Asked): Promise<void> {
     const g = opened.peek();
     if (asked.slug === null) return startWithFirst(asked);
-    if (g?.slug !== asked.slug) return load(asked.slug, asked);
+    if (g?.slug !== asked.slug || g.logitDiff !== asked.parts.logitDiff) return load(asked.slug, asked);
     const fromFile = readView(g.raw.qParams);
     const next = makeView(g, asked.whole ? asked.parts : overlay(asked.parts, fromFile.parts));
     problems.value = asked.problems;
@@ -514,7 +540,7 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
       const g = opened.peek();
       const asked: Asked = { slug: link.slug ?? g?.slug ?? null, parts: link.parts, whole: false, problems: link.problems };
       if (asked.slug === null) return ["It does not name a graph."];
-      if (g?.slug === asked.slug) {
+      if (g?.slug === asked.slug && (link.parts.logitDiff ?? g.logitDiff) === g.logitDiff) {
         const made = makeView(g, link.parts);
         apply({ ...made, labels: new Map([...view.peek().labels, ...made.labels]) });
         return link.problems;
@@ -625,6 +651,7 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
       scores.want(null);
       for (const timer of timers.values()) clearTimeout(timer);
       for (const stop of stops) stop();
+      page.removeEventListener("focus", onFocus);
       page.removeEventListener("popstate", onPop);
       page.removeEventListener("pagehide", flushAddress);
     },
