@@ -35,6 +35,15 @@ export interface AllLinks {
   dispose(): void;
 }
 
+// Opacity by strength: what is weak is a veil, and the more links there are the thinner each is laid on.
+const WEAKEST = 0.06;
+const PER_SHARE = 1.6;
+const STRONGEST = 0.75;
+
+function thinness(nLinks: number): number {
+  return Math.min(1, Math.max(0.12, Math.sqrt(3_000 / Math.max(1, nLinks))));
+}
+
 const VERTEX = `#version 300 es
 layout(location = 0) in vec2 corner;   // along 0..1, across -1..1
 layout(location = 1) in vec4 ends;     // of the link, in pixels of the plot
@@ -67,7 +76,7 @@ void main() {
   gl_Position = vec4(clip.x, -clip.y, 0.0, 1.0);
   int at = min(${LEVELS - 1}, int(strength / ${FULL} * ${LEVELS}.0));
   vec3 rgb = share < 0.0 ? negative[at] : positive[at];
-  tint = vec4(rgb, alpha * clamp(0.07 + 2.4 * strength, 0.0, 0.9));
+  tint = vec4(rgb, alpha * min(${STRONGEST}, ${WEAKEST} + ${PER_SHARE} * strength));
   across = corner.y * reach;
   halfWidth = 0.5 * wide;
   along = corner.x * span / pixelRatio;
@@ -199,7 +208,7 @@ export function webglLinks(canvas: HTMLCanvasElement, onLost: () => void): AllLi
       gl.uniform2f(at.size, width, height);
       gl.uniform2f(at.offset, left, top);
       gl.uniform1f(at.pixelRatio, pixelRatio);
-      gl.uniform1f(at.alpha, alpha);
+      gl.uniform1f(at.alpha, alpha * thinness(drawn));
       gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, drawn);
     },
     dispose() {
@@ -261,7 +270,7 @@ export function canvasLinks(canvas: HTMLCanvasElement, idle: Idle = whenIdle): A
         next += part.length;
         // A slice is nearly of one strength, so one opacity serves it.
         const strength = part.length > 0 ? Math.abs(share[part[part.length >> 1]]) : 0;
-        const faint = Math.min(0.9, 0.07 + 2.4 * strength);
+        const faint = Math.min(STRONGEST, WEAKEST + PER_SHARE * strength) * thinness(order.length);
         strokeLinks(context, geometry, links, part, share, { scale, underlay: null, dashNegative, alpha: alpha * faint });
         if (next < order.length) cancel = idle(slice);
       };

@@ -12,7 +12,7 @@ import { type Geometry, labelledRows, rowName, rowY, spacedOut } from "./geometr
 import type { Frame, PlotState } from "./plot";
 
 /** Least distance of slanted texts and of row names. */
-const TEXT_GAP = 14;
+const TEXT_GAP = 17;
 const ROW_GAP = 13;
 /** Texts this far outside the window are kept, so that slow scrolling draws nothing new. */
 const MARGIN = 400;

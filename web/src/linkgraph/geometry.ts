@@ -38,7 +38,7 @@ export interface Geometry {
 }
 
 /** Narrower columns would let the slanted token texts run into each other. */
-const MIN_COLUMN = 17;
+const MIN_COLUMN = 18;
 /** Least distance of neighbours in a cell before a plot scrolls. */
 const MIN_SPACING = 5;
 /** Neighbours lie this far apart where there is room. */

@@ -7,7 +7,7 @@ import type { Store } from "../store/store";
 import { rowY } from "./geometry";
 import type { Model } from "./model";
 import { ARROWS, neighbour } from "./navigate";
-import type { Scroller } from "./window";
+import type { Scroller, ZoomBy } from "./window";
 
 export interface Keys {
   readonly onKeyDown: (event: KeyboardEvent) => void;
@@ -15,7 +15,7 @@ export interface Keys {
   readonly onBlur: () => void;
 }
 
-export function useKeys(store: Store, model: Model, scroller: Scroller, zoomBy: (factor: number | null) => void): Keys {
+export function useKeys(store: Store, model: Model, scroller: Scroller, zoomBy: ZoomBy): Keys {
   const { state, focused, current } = model;
 
   const shown = (ix: NodeIx | null): ix is NodeIx => ix !== null && !Number.isNaN(state.geometry.peek()?.x[ix] ?? Number.NaN);
@@ -143,7 +143,7 @@ export function useKeys(store: Store, model: Model, scroller: Scroller, zoomBy: 
         zoomBy(1 / 1.4);
         return true;
       case "0":
-        zoomBy(null);
+        zoomBy("reset");
         return true;
       default:
         return false;

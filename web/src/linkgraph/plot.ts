@@ -269,7 +269,8 @@ export class Plot {
     const selected = this.#store.view.value.selection !== null;
     strokeLinks(context, geometry, graph.links, this.#store.drawnLinks.value, visible.pctInput, {
       scale: linkScale.value,
-      underlay: selected ? ink.value.text : null,
+      // Light links on a dark ground are set off by the ground itself.
+      underlay: selected ? (linkScale.value.dark ? ink.value.panel : ink.value.text) : null,
       dashNegative: dashNegative.value,
       alpha: 1,
     });

@@ -26,7 +26,8 @@ interface Props {
   readonly state: PlotState;
   readonly showAll: Signal<boolean>;
   readonly allStatus: Signal<AllStatus | null>;
-  readonly onZoom: (factor: number | null) => void;
+  /** By a factor, or to see all of it. */
+  readonly onZoom: (by: number | "fit") => void;
 }
 
 export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
@@ -64,11 +65,12 @@ export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
           checked={dashNegative.value}
           onChange={(event) => setDashNegative(event.currentTarget.checked)}
         />
-        Dash −
+        Dashes
       </label>
-      <label class="lg-check">
+      <label class="lg-palette" title="Colours of links: share of the target’s input from −40 % to +40 %">
         <span class="lg-hidden">Colours of links</span>
         <Legend />
+        <span aria-hidden="true">▾</span>
         <select value={palette.value} onChange={(event) => (palette.value = event.currentTarget.value as Palette)}>
           {PALETTES.map(({ palette: value, name }) => (
             <option key={value} value={value}>
@@ -78,7 +80,7 @@ export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
         </select>
       </label>
       <button type="button" class="lg-button" disabled={pins === 0} onClick={() => store.clearPins()} title="Unpin every node">
-        Clear {pins > 0 ? `${count(pins)} ` : ""}pins
+        Clear pins
       </button>
       <span class="lg-space" />
       <span class="lg-count" data-testid="node-count">
@@ -102,7 +104,13 @@ export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
         <button type="button" class="lg-button lg-square" aria-label="Zoom in" title="Zoom in (+)" onClick={() => onZoom(1.4)}>
           +
         </button>
-        <button type="button" class="lg-button" aria-label="Reset zoom" title="Reset zoom (0)" onClick={() => onZoom(null)}>
+        <button
+          type="button"
+          class="lg-button"
+          aria-label="Fit link graph"
+          title="See all of it; 0 goes back to the first size"
+          onClick={() => onZoom("fit")}
+        >
           Fit
         </button>
       </span>
@@ -126,8 +134,14 @@ function Legend() {
   const { positiveColours, negativeColours } = linkScale.value;
   const colours = [...negativeColours.toReversed(), ...positiveColours];
   return (
-    <svg class="lg-legend" viewBox={`0 0 ${colours.length} 8`} width="56" height="10" preserveAspectRatio="none" role="img">
-      <title>Share of the target’s input: negative on the left, positive on the right, full colour from 40 %</title>
+    <svg
+      class="lg-legend"
+      viewBox={`0 0 ${colours.length} 8`}
+      width="56"
+      height="10"
+      preserveAspectRatio="none"
+      aria-hidden="true"
+    >
       {colours.map((colour, i) => (
         <rect key={i} x={i} y="0" width="1.05" height="8" fill={colour} />
       ))}

@@ -7,10 +7,13 @@ import type { Model } from "./model";
 
 const MAX_ZOOM = 16;
 
+/** Zooms by a factor about a point of the stage, its middle without one. */
+export type ZoomBy = (by: number | "fit" | "reset", x?: number, y?: number) => void;
+
 export type Scroller = RefObject<HTMLDivElement | null>;
 
 /** Size, scroll position and zoom of the window; gives the function that zooms, about a point of the stage. */
-export function useScrolling(model: Model, scroller: Scroller): (factor: number | null, x?: number, y?: number) => void {
+export function useScrolling(model: Model, scroller: Scroller): ZoomBy {
   const { state, size, scroll, zoom } = model;
 
   useEffect(() => {
@@ -52,7 +55,7 @@ export function useScrolling(model: Model, scroller: Scroller): (factor: number 
     scroller.current?.scrollTo(0, 0);
   });
 
-  const zoomBy = (factor: number | null, x?: number, y?: number) => {
+  const zoomBy: ZoomBy = (by, x, y) => {
     const element = scroller.current;
     const before = state.geometry.peek();
     if (element === null || before === null) return;
@@ -62,7 +65,8 @@ export function useScrolling(model: Model, scroller: Scroller): (factor: number 
     const py = (y ?? height / 2) - frame.top;
     const shareX = (element.scrollLeft + px) / before.width;
     const shareY = (element.scrollTop + py) / before.height;
-    zoom.value = factor === null ? 1 : Math.min(MAX_ZOOM, Math.max(before.fit, zoom.peek() * factor));
+    const wanted = by === "fit" ? before.fit : by === "reset" ? 1 : zoom.peek() * by;
+    zoom.value = Math.min(MAX_ZOOM, Math.max(before.fit, wanted));
     const after = state.geometry.peek();
     if (after === null) return;
     // The sizer must have its new size before the window can move on it.

@@ -12,7 +12,7 @@ import { type Direction, neighbour } from "../linkgraph/navigate";
 import { count } from "../panels/text";
 import type { Store } from "../store/store";
 import { Box } from "./box";
-import { useDrag } from "./drag";
+import { type DragHandlers, useDrag } from "./drag";
 import { Edges } from "./edges";
 import { type SubgraphModel, useSubgraph, zoomOf } from "./model";
 import { layers, relax, sticky } from "./options";
@@ -275,9 +275,9 @@ function Viewport({ store, model }: Props) {
       class={on ? "sg-view sg-grouping" : "sg-view"}
       ref={view}
       data-testid="subgraph"
-      {...onGround(pan, view)}
+      {...onGround(pan)}
       onClick={(event) => {
-        if (isGround(event.target, view.current) && !on) store.select(null);
+        if (isGround(event) && !on) store.select(null);
       }}
     >
       {items.length === 0 && (
@@ -294,16 +294,17 @@ function Viewport({ store, model }: Props) {
   );
 }
 
-function isGround(target: EventTarget | null, view: HTMLElement | null): boolean {
-  return target instanceof Element && (target === view || target.closest(".sg-item") === null);
+/** Not on a box. By the path, as a click can have taken its target out of the document by now. */
+function isGround(event: Event): boolean {
+  return !event.composedPath().some((at) => at instanceof Element && at.classList.contains("sg-item"));
 }
 
 /** The same handlers, deaf to presses that begin on a box. */
-function onGround(handlers: ReturnType<typeof useDrag>, view: { readonly current: HTMLElement | null }) {
+function onGround(handlers: DragHandlers): DragHandlers {
   return {
     ...handlers,
     onPointerDown: (event: PointerEvent) => {
-      if (isGround(event.target, view.current)) handlers.onPointerDown(event);
+      if (isGround(event)) handlers.onPointerDown(event);
     },
   };
 }
