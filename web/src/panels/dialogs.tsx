@@ -77,9 +77,8 @@ function LinkField({ name, link }: { name: string; link: string }) {
       <label for={id}>{name}</label>
       <div class="field-line">
         <textarea ref={field} id={id} readOnly rows={3} value={link} onFocus={(event) => event.currentTarget.select()} />
-        <button type="button" class="button" onClick={() => void copy()}>
+        <button type="button" class="button" aria-label={`Copy: ${name}`} onClick={() => void copy()}>
           {copied.value ? "Copied" : "Copy"}
-          <span class="unseen">: {name}</span>
         </button>
       </div>
       {link.length > LONG_LINK && (

@@ -265,7 +265,7 @@ function ConnectionLine({ store, graph, connection, strongest, fromPos, at, leng
         <span class="unseen">{direction.words}</span>
       </span>
       <span class="line-row muted">{rowName(graph, node.row)}</span>
-      <span class="line-number">{signed(weight)}</span>
+      <span class="line-number line-weight">{signed(weight)}</span>
       <span class="line-number">{percent(pctInput)}</span>
     </div>
   );

@@ -21,7 +21,7 @@ import { TopBar } from "./top-bar";
 class Server implements Api {
   readonly files = new Map<string, string>();
   down = false;
-  version = 1;
+  saves = 1;
   readonly asked: string[] = [];
 
   constructor() {
@@ -46,14 +46,14 @@ class Server implements Api {
       })),
     );
   graph = (slug: string) =>
-    this.answer(`graph ${slug}`, () => ({ bytes: new TextEncoder().encode(this.files.get(slug)), etag: `"${this.version}"` }));
-  etag = (slug: string) => this.answer(`etag ${slug}`, () => `"${this.version}"` as string | null);
+    this.answer(`graph ${slug}`, () => ({ bytes: new TextEncoder().encode(this.files.get(slug)), etag: `"${this.saves}"` }));
+  etag = (slug: string) => this.answer(`etag ${slug}`, () => `"${this.saves}"` as string | null);
   saveView = (slug: string, view: Record<string, unknown>, etag: string) =>
     this.answer(`save ${slug}`, () => {
-      if (etag !== `"${this.version}"`) throw new ApiError(409, "conflict", "The file has changed.", `"${this.version}"`);
+      if (etag !== `"${this.saves}"`) throw new ApiError(409, "conflict", "The file has changed.", `"${this.saves}"`);
       this.files.set(slug, JSON.stringify({ ...JSON.parse(this.files.get(slug)!), qParams: view }));
-      this.version++;
-      return { etag: `"${this.version}"` };
+      this.saves++;
+      return { etag: `"${this.saves}"` };
     });
   upload = () =>
     this.answer("upload", () => {
@@ -313,7 +313,7 @@ test("saving says its states, and a conflict asks", async () => {
   await user.click(button);
   await waitFor(() => expect(button.dataset.state).toBe("saved"));
   expect(JSON.parse(server.files.get("toy-sky")!).qParams.pinnedIds).toContain("2_11_4");
-  server.version++;
+  server.saves++;
   store.togglePin("2_11_4");
   await user.click(button);
   await waitFor(() => expect(button.dataset.state).toBe("conflict"));
@@ -323,7 +323,7 @@ test("saving says its states, and a conflict asks", async () => {
 
 test("of a conflict, overwriting saves one's own view", async () => {
   await open("toy-sky");
-  server.version++;
+  server.saves++;
   store.togglePin("2_11_4");
   await store.save();
   expect(store.saveState.value).toBe("conflict");
