@@ -6,7 +6,7 @@
 // biome-ignore-all lint/a11y/useKeyWithClickEvents: the field has the keys
 
 import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { displayToken } from "../core/tokens";
 import type { GraphEntry } from "../core/types";
 import type { Store } from "../store/store";
@@ -35,6 +35,10 @@ export function GraphPicker({ store }: { store: Store }) {
   });
 
   const isOpen = open.value;
+  // At once, so that not even the first letter is lost.
+  useLayoutEffect(() => {
+    if (isOpen) field.current?.focus();
+  }, [isOpen]);
   useEffect(() => {
     if (!isOpen) return;
     filter.value = "";
@@ -44,7 +48,6 @@ export function GraphPicker({ store }: { store: Store }) {
       0,
       shown.peek().findIndex((entry) => entry.slug === slug),
     );
-    field.current?.focus();
     const outside = (event: Event) => {
       if (!root.current?.contains(event.target as Node)) open.value = false;
     };

@@ -2,7 +2,7 @@
 // to it.
 
 import { useComputed } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { displayToken } from "../core/tokens";
 import type { Graph, Item, NodeIx, Selection } from "../core/types";
 import { linkScale } from "../linkgraph/colours";
@@ -65,8 +65,18 @@ export function Box({ store, model, graph, item, ends, onMoveFocus }: Props) {
   const { selection } = store.view.value;
   const selected = selection !== null && "supernode" in selection && selection.supernode === supernode;
   const name = itemName(graph, item);
-  const tabbed = model.current.value === null ? store.items.value[0]?.key === key : model.current.value === key;
+  const current = model.current.value;
+  const gone = current !== null && !store.items.value.some((other) => other.key === current);
+  const tabbed = current === null || gone ? store.items.value[0]?.key === key : current === key;
   const naming = model.naming.value === key;
+
+  // A new group takes the keyboard from the box that it swallowed.
+  useEffect(() => {
+    const left = document.activeElement === document.body || document.activeElement === null;
+    if (supernode === null || !gone || !left) return;
+    model.current.value = key;
+    button.current?.focus();
+  }, []);
 
   const press = (event: MouseEvent | KeyboardEvent) => {
     model.current.value = key;
@@ -301,7 +311,8 @@ function Ring({ store, graph, ix, left, share, alone, tabbed }: RingProps) {
 function NameField({ label, onDone }: { label: string; onDone: (text: string | null) => void }) {
   const field = useRef<HTMLInputElement>(null);
   const done = useRef(false);
-  useEffect(() => {
+  // At once: what is typed next is the name.
+  useLayoutEffect(() => {
     field.current?.focus();
     field.current?.select();
   }, []);
