@@ -22,8 +22,6 @@ export interface Camera {
   readonly left: number;
   readonly top: number;
   readonly pixelRatio: number;
-  /** 1, or less where other links are in front. */
-  readonly alpha: number;
 }
 
 export interface AllLinks {
@@ -189,7 +187,7 @@ export function webglLinks(canvas: HTMLCanvasElement, onLost: () => void): AllLi
       gl.uniform3fv(at.negative, scale.negative);
       gl.uniform1f(at.dashNegative, dashNegative ? 1 : 0);
     },
-    draw({ width, height, left, top, pixelRatio, alpha }) {
+    draw({ width, height, left, top, pixelRatio }) {
       if (lost) return;
       const w = Math.round(width * pixelRatio);
       const h = Math.round(height * pixelRatio);
@@ -208,7 +206,7 @@ export function webglLinks(canvas: HTMLCanvasElement, onLost: () => void): AllLi
       gl.uniform2f(at.size, width, height);
       gl.uniform2f(at.offset, left, top);
       gl.uniform1f(at.pixelRatio, pixelRatio);
-      gl.uniform1f(at.alpha, alpha * thinness(drawn));
+      gl.uniform1f(at.alpha, thinness(drawn));
       gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, drawn);
     },
     dispose() {
@@ -224,13 +222,15 @@ export function webglLinks(canvas: HTMLCanvasElement, onLost: () => void): AllLi
 
 /** Without WebGL, only so many of the strongest links are drawn. */
 export const FALLBACK_LIMIT = 20_000;
-const SLICE = 1_000;
+const SLICE = 500;
+/** A turn draws slices for this long, even if the browser never calls itself idle. */
+const TURN_MS = 8;
 
 type Idle = (work: () => void) => () => void;
 
 const whenIdle: Idle = (work) => {
   if (typeof requestIdleCallback === "function") {
-    const id = requestIdleCallback(work, { timeout: 200 });
+    const id = requestIdleCallback(work, { timeout: 100 });
     return () => cancelIdleCallback(id);
   }
   const id = setTimeout(work, 16);
@@ -257,24 +257,29 @@ export function canvasLinks(canvas: HTMLCanvasElement, idle: Idle = whenIdle): A
       of = 0;
       for (const shown of next.shown) of += shown;
     },
-    draw({ width, height, left, top, pixelRatio, alpha }) {
+    draw({ width, height, left, top, pixelRatio }) {
       cancel();
       if (data === null) return;
       const { geometry, links, share, scale, dashNegative } = data;
       canvas.width = Math.round(width * pixelRatio);
       canvas.height = Math.round(height * pixelRatio);
       context.setTransform(pixelRatio, 0, 0, pixelRatio, -left * pixelRatio, -top * pixelRatio);
-      let next = 0;
-      const slice = () => {
-        const part = order.subarray(next, next + SLICE);
-        next += part.length;
-        // A slice is nearly of one strength, so one opacity serves it.
-        const strength = part.length > 0 ? Math.abs(share[part[part.length >> 1]]) : 0;
-        const faint = Math.min(STRONGEST, WEAKEST + PER_SHARE * strength) * thinness(order.length);
-        strokeLinks(context, geometry, links, part, share, { scale, underlay: null, dashNegative, alpha: alpha * faint });
-        if (next < order.length) cancel = idle(slice);
+      // The strongest first, so that what matters is seen at once; the others go beneath.
+      context.globalCompositeOperation = "destination-over";
+      let remaining = order.length;
+      const turn = () => {
+        const start = performance.now();
+        while (remaining > 0 && performance.now() - start < TURN_MS) {
+          const part = order.subarray(Math.max(0, remaining - SLICE), remaining);
+          remaining -= part.length;
+          // A slice is nearly of one strength, so one opacity serves it.
+          const strength = Math.abs(share[part[part.length >> 1]]);
+          const faint = Math.min(STRONGEST, WEAKEST + PER_SHARE * strength) * thinness(order.length);
+          strokeLinks(context, geometry, links, part, share, { scale, underlay: null, dashNegative, alpha: faint });
+        }
+        if (remaining > 0) cancel = idle(turn);
       };
-      if (order.length > 0) cancel = idle(slice);
+      if (remaining > 0) cancel = idle(turn);
     },
     dispose() {
       cancel();

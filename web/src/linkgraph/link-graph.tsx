@@ -13,7 +13,7 @@ import { type Keys, useKeys } from "./keys";
 import { type Model, useModel } from "./model";
 import { type AllStatus, Plot } from "./plot";
 import { type Pointing, usePointing } from "./pointer";
-import { Strip } from "./strip";
+import { FallbackNote, Strip } from "./strip";
 import { Tooltip } from "./tooltip";
 import { useScrolling } from "./window";
 
@@ -92,6 +92,7 @@ export function LinkGraph({ store }: { store: Store }) {
             </Stage>
           </div>
         </div>
+        <FallbackNote allStatus={allStatus} />
         <Tooltip store={store} state={state} active={tipActive} everything={everything} />
       </div>
     </div>

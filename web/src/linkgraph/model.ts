@@ -9,7 +9,9 @@ import { type Geometry, layOut } from "./geometry";
 import type { Frame, PlotState } from "./plot";
 
 const ROW_NAMES = 46;
-const MAX_REACH = 96;
+const MAX_REACH = 104;
+/** Width of a column at least, see geometry.ts. */
+const COLUMN = 18;
 /** As in link-graph.css. */
 const MAX_TEXT = 124;
 
@@ -55,7 +57,10 @@ export function useModel(store: Store): Model {
     const anywhere = { x } as Geometry;
     const widths = (labels: readonly { text: string }[]) => labels.map(({ text }) => Math.min(MAX_TEXT, measure(text)));
     const top = reach(widths(logitLabels(g, anywhere, store.labels.value)), MAX_REACH);
-    return { left: ROW_NAMES, right: Math.max(16, top - 6), top, bottom: reach(widths(tokenLabels(g, anywhere)), MAX_REACH) };
+    const tokens = widths(tokenLabels(g, anywhere));
+    // The texts of the first tokens lean out to the left.
+    const left = tokens.reduce((most, width, i) => Math.max(most, width * Math.SQRT1_2 - (i + 0.5) * COLUMN + 8), ROW_NAMES);
+    return { left: Math.ceil(left), right: Math.max(16, top - 6), top, bottom: reach(tokens, MAX_REACH) };
   });
   const geometry = useComputed<Geometry | null>(() => {
     const { width, height } = size.value;

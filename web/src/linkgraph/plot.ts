@@ -107,7 +107,12 @@ export class Plot {
       void [state.geometry.value, store.visible.value, state.showAll.value, linkScale.value, dashNegative.value];
       this.#allStale = true;
     });
-    this.#watch(ALL, "select", () => void store.view.value.selection);
+    // Behind highlighted links, all links step back; a matter of the canvas's opacity, not of painting it anew.
+    this.#stops.push(
+      effect(() => {
+        parts.allHost.style.opacity = store.view.value.selection === null ? "1" : "0.3";
+      }),
+    );
     this.#watch(LINKS, "select", () => void [store.drawnLinks.value, store.visible.value, dashNegative.value]);
     this.#watch(NODES, "select", () => {
       const { selection, hidden } = store.view.value;
@@ -233,14 +238,14 @@ export class Plot {
       this.allStatus.value = { kind: this.#noWebgl ? "canvas" : "webgl", ...all.counts };
     }
     const { left, top } = this.#state.scroll.value;
-    const alpha = this.#store.view.value.selection === null ? 1 : 0.3;
-    all.draw({ ...this.#window(), left, top, alpha, pixelRatio: window.devicePixelRatio || 1 });
+    all.draw({ ...this.#window(), left, top, pixelRatio: window.devicePixelRatio || 1 });
   }
 
   #makeAll(): AllLinks | null {
     const canvas = () => {
       const made = document.createElement("canvas");
       made.className = "lg-layer";
+      made.dataset.testid = "all-links";
       this.#parts.allHost.replaceChildren(made);
       return made;
     };

@@ -3,6 +3,7 @@
 import { batch, type Signal } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { timed } from "../core/timings";
 import type { NodeIx } from "../core/types";
 import { activate, hover } from "../panels/pointing";
 import type { Store } from "../store/store";
@@ -95,7 +96,7 @@ export function usePointing(
         everything.value = event.metaKey;
         // The key may have gone down while another window had the keyboard.
         store.hold.value = event.shiftKey;
-        if (event.pointerType !== "touch") hover(store, hit(event));
+        if (event.pointerType !== "touch") timed("hover", () => hover(store, hit(event)));
       });
     },
     onPointerLeave() {
@@ -138,7 +139,7 @@ export function usePointing(
       if (held.touch) hover(store, ix);
       if (ix !== null) {
         model.current.value = ix;
-        activate(store, ix, event);
+        timed("select", () => activate(store, ix, event));
       } else if (!store.grouping.value.on && !event.ctrlKey && !event.metaKey) store.select(null);
     },
     onPointerCancel: end,

@@ -35,6 +35,8 @@ export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
   const linkType = store.view.value.linkType;
   const pins = store.view.value.pinned.length;
   const shown = store.visible.value;
+  const nodes = graph === null || shown === null ? "" : `${count(shown.nNodes)} of ${count(graph.nodes.length)} nodes`;
+  const amount = allStatus.value === null ? nodes : `${nodes} · ${linksDrawn(allStatus.value)}`;
   return (
     <div class="lg-strip" role="toolbar" aria-label="Link graph">
       <fieldset class="lg-types">
@@ -82,14 +84,8 @@ export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
       <button type="button" class="lg-button" disabled={pins === 0} onClick={() => store.clearPins()} title="Unpin every node">
         Clear pins
       </button>
-      <span class="lg-space" />
-      <span class="lg-count" data-testid="node-count">
-        {graph !== null && shown !== null && (
-          <>
-            {count(shown.nNodes)} of {count(graph.nodes.length)} nodes
-            <AllNote status={allStatus.value} />
-          </>
-        )}
+      <span class="lg-count lg-fill" data-testid="node-count" title={amount}>
+        {amount}
       </span>
       <span class="lg-zoom">
         <button
@@ -118,14 +114,18 @@ export function Strip({ store, state, showAll, allStatus, onZoom }: Props) {
   );
 }
 
-function AllNote({ status }: { status: AllStatus | null }) {
-  if (status === null) return null;
-  if (status.drawn === status.of) return <> · {count(status.of)} links</>;
+function linksDrawn({ drawn, of }: AllStatus): string {
+  return drawn === of ? `${count(of)} links` : `strongest ${count(drawn)} of ${count(of)} links`;
+}
+
+/** Said over the plot, since it must not be overlooked: not all links are drawn although all were asked for. */
+export function FallbackNote({ allStatus }: { allStatus: Signal<AllStatus | null> }) {
+  const status = allStatus.value;
+  if (status === null || status.drawn === status.of) return null;
   return (
-    <span title="Without WebGL only the strongest links are drawn">
-      {" "}
-      · strongest {count(status.drawn)} of {count(status.of)} links
-    </span>
+    <p class="lg-note" role="status">
+      Without WebGL: {linksDrawn(status)}
+    </p>
   );
 }
 

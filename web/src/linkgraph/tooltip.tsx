@@ -39,7 +39,8 @@ export function Tooltip({ store, state, active, everything }: Props) {
   const above = y > height / 2;
   const place = {
     ...(toLeft ? { right: `${width - x + 14}px` } : { left: `${x + 14}px` }),
-    ...(above ? { bottom: `${height - y + 10}px` } : { top: `${y + 10}px` }),
+    // All properties may need the whole height.
+    ...(everything.value ? { top: "6px" } : above ? { bottom: `${height - y + 10}px` } : { top: `${y + 10}px` }),
     maxWidth: `${Math.max(140, Math.min(380, (toLeft ? x : width - x) - 24))}px`,
   };
 

@@ -88,22 +88,26 @@ function Controls({ store, model }: Props) {
           </button>
         </>
       )}
-      <Option option={sticky} name="Sticky" title="Boxes stay where they are dropped" />
-      <Option option={layers} name="Layered" title="Lay new boxes out in layers" />
-      <Option option={relax} name="Yield" title="Other boxes give way while one is dragged" />
-      <button
-        type="button"
-        class="lg-button"
-        disabled={none}
-        title="Forget places set by hand and lay everything out anew"
-        onClick={() => {
-          store.clearPositions();
-          model.layOutAnew();
-          store.announce("Laid out anew.");
-        }}
-      >
-        Re-layout
-      </button>
+      {!on && (
+        <>
+          <Option option={sticky} name="Sticky" title="Boxes stay where they are dropped" />
+          <Option option={layers} name="Layered" title="Lay new boxes out in layers" />
+          <Option option={relax} name="Yield" title="Other boxes give way while one is dragged" />
+          <button
+            type="button"
+            class="lg-button"
+            disabled={none}
+            title="Forget places set by hand and lay everything out anew"
+            onClick={() => {
+              store.clearPositions();
+              model.layOutAnew();
+              store.announce("Laid out anew.");
+            }}
+          >
+            Re-layout
+          </button>
+        </>
+      )}
       <span class="lg-space" />
       {pins > MAX_PINS_SHOWN && (
         <span class="lg-count">
