@@ -1,10 +1,13 @@
 // Places of boxes: layered, fitted, kept apart, kept where they were.
 
 import { describe, expect, it } from "vitest";
-import { random } from "../../fixtures/generate";
+import { random, synthetic } from "../../fixtures/generate";
+import { readGraph } from "../core/read";
+import { edges, items } from "../core/subgraph";
 import type { Item } from "../core/types";
+import { visible } from "../core/visible";
 import { byRow, deciding, fitted, type LayoutBox, type LayoutEdge, layered, layOutBoxes, separate } from "./layout";
-import { type Place, placeNew } from "./places";
+import { layoutBoxes, type Place, placeNew } from "./places";
 
 const box = (row: number, pos = 0): LayoutBox => ({ width: 75, height: 25, row, pos });
 const edge = (source: number, target: number, weight = 0.5): LayoutEdge => ({ source, target, weight });
@@ -65,6 +68,20 @@ describe("the layered layout", () => {
     const { places } = layOutBoxes({ boxes: [box(0), box(1)], edges: [edge(0, 1), edge(1, 0), edge(1, 1)], ...PANEL });
     expect(places.flat().every(Number.isFinite)).toBe(true);
   });
+
+  it("survives a hundred boxes of a large graph, whose tiny weights do not add up exactly", () => {
+    const graph = readGraph(new TextEncoder().encode(JSON.stringify(synthetic(2_000, 50_000))), "large");
+    const features = graph.nodes.filter(({ kind }) => kind === "feature");
+    const pinned = [
+      ...graph.nodes.filter(({ kind }) => kind === "logit").slice(0, 3),
+      ...features.toSorted((a, b) => (a.influence ?? 1) - (b.influence ?? 1)).slice(0, 110),
+    ].map(({ id }) => id);
+    const list = items(graph, { pinned, supernodes: [] }, []);
+    const weights = edges(graph, visible(graph, null, []), list);
+    const { places } = layOutBoxes({ boxes: layoutBoxes(graph, list), edges: weights, ...PANEL });
+    expect(places.length).toBe(113);
+    expect(places.flat().every(Number.isFinite)).toBe(true);
+  }, 60_000);
 
   it("of nothing is nothing; of one box its middle", () => {
     expect(layOutBoxes({ boxes: [], edges: [], ...PANEL }).places).toEqual([]);

@@ -37,6 +37,7 @@ export const BOX_HEIGHT = 25;
 const GAP = 20;
 /** Weaker edges do not decide where boxes stand. */
 export const WEAKEST = 0.003;
+const WEIGHT_STEPS = 1_000;
 const PAD_X = 52;
 const PAD_TOP = 24;
 const PAD_BOTTOM = 44;
@@ -78,7 +79,8 @@ export function layered(boxes: readonly LayoutBox[], edges: readonly LayoutEdge[
       used.add(box);
       graph.setNode(String(box), { width: boxes[box].width, height: boxes[box].height });
     }
-    graph.setEdge(String(source), String(target), { weight: Math.abs(weight) });
+    // Whole numbers: with fractions its network simplex loses its way in rounding errors, and throws.
+    graph.setEdge(String(source), String(target), { weight: Math.max(1, Math.round(Math.abs(weight) * WEIGHT_STEPS)) });
   }
   if (used.size > 0) layout(graph);
   return boxes.map((_, box) => {

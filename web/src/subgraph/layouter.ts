@@ -1,6 +1,6 @@
 // Chooses where a layout is computed: at once when it is small, else in a worker, where a newer request replaces an older.
 
-import { type Layout, type LayoutInput, layOutBoxes } from "./layout";
+import { byRow, type Layout, type LayoutInput, layOutBoxes } from "./layout";
 
 /** Measured: up to about this many, dagre takes less than 5 ms. */
 const AT_ONCE = { boxes: 5, edges: 8 };
@@ -21,9 +21,9 @@ export class Layouter {
     this.#worker.onmessage = ({ data }: MessageEvent<{ id: number; layout: Layout }>) => {
       if (data.id === this.#id) done(data.layout);
     };
-    // Without its worker the page still lays out, only less smoothly.
+    // Without its worker the page still has places, only plainer ones.
     this.#worker.onerror = () => {
-      if (id === this.#id) done(layOutBoxes(input));
+      if (id === this.#id) done(byRow(input));
     };
     this.#worker.postMessage({ id, input });
   }
