@@ -13,7 +13,7 @@ export const FULL = 0.4;
 /** Colours per sign; drawing sorts links into these so that a colour is set once. */
 export const LEVELS = 24;
 /** The weakest link has this share of the way to the full colour. */
-const PALEST = 0.16;
+const PALEST = { light: 0.16, dark: 0.32 } as const;
 /** Below 1: weak links gain, so that the many shares of a few percent can be told apart. */
 const GAMMA = 0.75;
 
@@ -53,10 +53,11 @@ function luminance(text: string): number {
 }
 
 export function makeScale(zero: string, positive: string, negative: string, dark: boolean, prgn: boolean): LinkScale {
+  const palest = dark ? PALEST.dark : PALEST.light;
   const ramp = (sign: 1 | -1): string[] => {
     const mix = interpolateLab(zero, sign > 0 ? positive : negative);
     return Array.from({ length: LEVELS }, (_, i) => {
-      const t = PALEST + (1 - PALEST) * (i / (LEVELS - 1)) ** GAMMA;
+      const t = palest + (1 - palest) * (i / (LEVELS - 1)) ** GAMMA;
       // The well-known scale ends where text on it is hard to read; 0.44 of its half is the darkest used.
       return prgn && !dark ? interpolatePRGn(0.5 + sign * (0.06 + 0.39 * t)) : mix(t);
     });

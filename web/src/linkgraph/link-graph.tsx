@@ -141,7 +141,7 @@ function Options({ store, model, pointing, keys }: OptionsProps) {
           role="option"
           tabIndex={-1}
           aria-selected={store.selectedNode.value === ix}
-          aria-setsize={visible?.nNodes ?? graph.nodes.length}
+          aria-setsize={graph.nodes.length}
           aria-posinset={ix + 1}
           data-node={graph.nodes[ix].id}
         >

@@ -38,6 +38,7 @@ const GAP = 20;
 /** Weaker edges do not decide where boxes stand. */
 export const WEAKEST = 0.003;
 const WEIGHT_STEPS = 1_000;
+const MOST_FOLDS = 5;
 const PAD_X = 52;
 const PAD_TOP = 24;
 const PAD_BOTTOM = 44;
@@ -96,17 +97,17 @@ function withLoose(boxes: readonly LayoutBox[], found: readonly ([number, number
   const rows = [...new Set(boxes.map(({ row }) => row))].sort((a, b) => a - b);
   const pitch = BOX_HEIGHT + 2 * GAP;
   const right = placed.length > 0 ? Math.max(...placed.map(({ at }) => at[0])) + BOX_WIDTH + GAP : 0;
-  const perRow = new Map<number, number>();
+  const perHeight = new Map<number, number>();
   const order = boxes.map((_, i) => i).sort((a, b) => boxes[a].pos - boxes[b].pos || a - b);
   const out: [number, number][] = boxes.map((_, i) => found[i] ?? [0, 0]);
   for (const i of order) {
     if (found[i] !== null) continue;
     const { row } = boxes[i];
-    const n = perRow.get(row) ?? 0;
-    perRow.set(row, n + 1);
-    // Between the heights of boxes of rows around it, where there are such.
+    // As high as the box of the nearest row, where there is one.
     const nearest = placed.toSorted((a, b) => Math.abs(a.row - row) - Math.abs(b.row - row))[0];
     const y = nearest === undefined ? -rows.indexOf(row) * pitch : nearest.at[1];
+    const n = perHeight.get(Math.round(y)) ?? 0;
+    perHeight.set(Math.round(y), n + 1);
     out[i] = [right + n * (BOX_WIDTH + GAP), y];
   }
   return out;
@@ -158,7 +159,36 @@ export function byRow({ boxes, width, height }: LayoutInput): Layout {
 export function layOutBoxes({ boxes, edges, width, height }: LayoutInput): Layout {
   if (boxes.length === 0) return { places: [], span: 1 };
   const raw = withLoose(boxes, layered(boxes, edges));
-  return fitted(raw, width, height);
+  return fitted(staggered(raw, width / height), width, height);
+}
+
+/**
+ * Many boxes in few ranks make a layout far wider than a panel: its ranks are folded into several rows each, so that it comes
+ * near to the panel's shape. Neighbours in a rank go to different rows and stay in order.
+ */
+export function staggered(raw: readonly (readonly [number, number])[], aspect: number): [number, number][] {
+  const out = raw.map(([x, y]): [number, number] => [x, y]);
+  const ys = raw.map(([, y]) => y);
+  const pitch = BOX_HEIGHT + GAP;
+  const spanX = Math.max(...raw.map(([x]) => x)) - Math.min(...raw.map(([x]) => x)) + BOX_WIDTH;
+  const spanY = Math.max(...ys) - Math.min(...ys) + pitch;
+  // Half as wide again as the panel is still read at a glance.
+  const fold = Math.min(MOST_FOLDS, Math.round(Math.sqrt(spanX / spanY / (1.5 * aspect))));
+  if (fold < 2) return out;
+  const ranks = new Map<number, number[]>();
+  for (let i = 0; i < raw.length; i++) {
+    const key = Math.round(ys[i]);
+    const rank = ranks.get(key);
+    if (rank === undefined) ranks.set(key, [i]);
+    else rank.push(i);
+  }
+  for (const rank of ranks.values()) {
+    rank.sort((a, b) => raw[a][0] - raw[b][0]);
+    rank.forEach((box, n) => {
+      out[box] = [raw[box][0] / fold, raw[box][1] * fold - (n % fold) * pitch];
+    });
+  }
+  return out;
 }
 
 /** Pixels of any origin and extent as shares of the panel, or of a ground `span` times as large. */
