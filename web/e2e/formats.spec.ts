@@ -138,13 +138,9 @@ test("M7: every published link opens with its pins and groups", async ({ page, o
     const [layer, , position] = id.split("_");
     return { ...toy.nodes[0], node_id: id, layer, ctx_idx: Number(position), feature: null, clerp: id };
   };
-  server.write("links", {
-    ...toy,
-    metadata: { ...toy.metadata, slug: "links" },
-    nodes: [...ids].map(made),
-    links: [],
-    qParams: {},
-  });
+  const logit = toy.nodes.find((node) => node.feature_type === "logit");
+  const nodes = [...[...ids].map(made), { ...logit, node_id: "logit", ctx_idx: 0 }];
+  server.write("links", { ...toy, metadata: { ...toy.metadata, slug: "links" }, nodes, links: [], qParams: {} });
   await open("links");
   const repeats: number[] = [];
   for (const link of links) {

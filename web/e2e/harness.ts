@@ -7,9 +7,12 @@ import { join } from "node:path";
 import { test as base, expect, type Locator, type Page } from "@playwright/test";
 import { writeFeatures, writeGraphs } from "../fixtures/write";
 import type { Debug } from "../src/store/debug";
-import { binary, CHROMIUM, ROOT } from "./where";
+import { binary, CHROMIUM, PAGE, ROOT } from "./where";
 
 export { expect } from "@playwright/test";
+
+/** The set that the fixture graphs name. */
+const SCAN = "fixtures/toy-transcoders";
 
 interface SavedGraph {
   readonly metadata: Record<string, unknown>;
@@ -35,7 +38,8 @@ export interface Server {
 
 /** Starts `circuit-tracer serve`; what it prints holds its address. */
 async function start(folder: string, set: string, port: number): Promise<{ address: string; stop: () => Promise<void> }> {
-  const args = ["serve", "--graph-file-dir", folder, "--features-dir", set, "--port", String(port)];
+  const args = ["serve", "--graph-file-dir", folder, "--features-dir", `${SCAN}=${set}`, "--port", String(port)];
+  if (PAGE !== undefined) args.push("--frontend-dir", PAGE);
   const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   let said = "";

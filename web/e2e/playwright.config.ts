@@ -1,7 +1,8 @@
 // How the page is tried in a browser: Chromium alone, once with WebGL by software and once without it. Nothing here is a test.
 //
 // CIRCUIT_TRACER_BIN names the binary that serves the page (else the one that was built last in the workspace's target folder),
-// CHROMIUM the browser. Without a browser every test is skipped, and that is said.
+// CIRCUIT_TRACER_PAGE a folder with a built page to try instead of the one in the binary, CHROMIUM the browser. Without a browser
+// every test is skipped, and that is said.
 
 import { existsSync } from "node:fs";
 import { defineConfig } from "@playwright/test";

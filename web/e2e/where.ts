@@ -9,6 +9,9 @@ export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** The checkout. */
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
+/** A folder with a built page to try instead of the one in the binary. */
+export const PAGE = process.env.CIRCUIT_TRACER_PAGE;
+
 export function binary(): string {
   const named = process.env.CIRCUIT_TRACER_BIN;
   if (named !== undefined) {

@@ -32,11 +32,11 @@ const failed = (work: Promise<unknown>): Promise<ApiError> =>
 
 it("lists graphs", async () => {
   const { api, sent } = answering(200, {
-    graphs: [{ slug: "a", scan: "s", prompt: "p", title_prefix: "t " }, 5, { slug: "b" }],
+    graphs: [{ slug: "a", scan: "s", prompt: "p", prompt_tokens: ["p"], title_prefix: "t " }, 5, { slug: "b" }],
   });
   expect(await api.entries()).toEqual([
-    { slug: "a", scan: "s", prompt: "p", titlePrefix: "t " },
-    { slug: "b", scan: "", prompt: "", titlePrefix: "" },
+    { slug: "a", scan: "s", prompt: "p", tokens: ["p"], titlePrefix: "t " },
+    { slug: "b", scan: "", prompt: "", tokens: [], titlePrefix: "" },
   ]);
   expect(sent[0]).toMatchObject({ url: "http://h/page/api/v1/graphs", method: "GET" });
 });

@@ -90,6 +90,7 @@ export function createApi(base: string, fetcher: typeof fetch = (...args) => fet
         slug: String(entry.slug ?? ""),
         scan: String(entry.scan ?? ""),
         prompt: String(entry.prompt ?? ""),
+        tokens: Array.isArray(entry.prompt_tokens) ? entry.prompt_tokens.map(String) : [],
         titlePrefix: String(entry.title_prefix ?? ""),
       }));
     },

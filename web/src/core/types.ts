@@ -195,5 +195,7 @@ export interface GraphEntry {
   readonly slug: string;
   readonly scan: string;
   readonly prompt: string;
+  /** The prompt's tokens one by one; empty where the file does not say them. */
+  readonly tokens: readonly string[];
   readonly titlePrefix: string;
 }

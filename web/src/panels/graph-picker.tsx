@@ -13,6 +13,9 @@ import type { Store } from "../store/store";
 import { Icon } from "./icons";
 import { currentGraph } from "./pointing";
 
+/** Two lines hold no more. */
+const MOST_TOKENS = 64;
+
 function matches(entry: GraphEntry, words: readonly string[]): boolean {
   const text = `${entry.slug} ${entry.scan} ${entry.titlePrefix} ${entry.prompt}`.toLocaleLowerCase();
   return words.every((word) => text.includes(word));
@@ -183,9 +186,21 @@ export function GraphPicker({ store }: { store: Store }) {
 
 /** The prompt cut into its tokens, so that two prompts that differ by a blank can be told apart. */
 function PromptTokens({ entry }: { entry: GraphEntry }) {
+  if (entry.tokens.length === 0) {
+    return (
+      <bdi class="picker-entry-prompt" dir="auto">
+        {displayToken(entry.prompt)}
+      </bdi>
+    );
+  }
   return (
     <bdi class="picker-entry-prompt" dir="auto">
-      {displayToken(entry.prompt)}
+      {entry.tokens.slice(0, MOST_TOKENS).map((token, at) => (
+        <span key={at} class="picker-token">
+          {displayToken(token)}
+        </span>
+      ))}
+      {entry.tokens.length > MOST_TOKENS && "…"}
     </bdi>
   );
 }

@@ -2,8 +2,8 @@
 
 import { saveText } from "../export/csv";
 import type { Store } from "../store/store";
-import type { Palette, ThemeChoice } from "../styles/theme";
-import { palette, themeChoice } from "../styles/theme";
+import type { ThemeChoice } from "../styles/theme";
+import { themeChoice } from "../styles/theme";
 import type { DialogName } from "./dialogs";
 import { Icon } from "./icons";
 import type { MenuEntry } from "./menu";
@@ -14,12 +14,6 @@ const THEMES: readonly { value: ThemeChoice; text: string }[] = [
   { value: "system", text: "As the system" },
   { value: "light", text: "Light" },
   { value: "dark", text: "Dark" },
-];
-
-const PALETTES: readonly { value: Palette; text: string }[] = [
-  { value: "prgn", text: "Green and purple" },
-  { value: "blue-orange", text: "Blue and orange" },
-  { value: "contrast", text: "High contrast" },
 ];
 
 export function MoreMenu({ store, onDialog }: { store: Store; onDialog: (name: DialogName) => void }) {
@@ -52,15 +46,6 @@ export function MoreMenu({ store, onDialog }: { store: Store; onDialog: (name: D
         text,
         on: themeChoice.value === value,
         act: () => (themeChoice.value = value),
-      }),
-    ),
-    { kind: "heading", text: "Positive and negative" },
-    ...PALETTES.map(
-      ({ value, text }): MenuEntry => ({
-        kind: "radio",
-        text,
-        on: palette.value === value,
-        act: () => (palette.value = value),
       }),
     ),
     { kind: "line" },

@@ -41,8 +41,8 @@ class Server implements Api {
         slug,
         scan: "fixtures/toy",
         prompt: `prompt of ${slug}`,
+        tokens: [`prompt`, ` of`, ` ${slug}`],
         titlePrefix: "",
-        tokens: [],
       })),
     );
   graph = (slug: string) =>

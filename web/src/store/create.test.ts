@@ -41,7 +41,7 @@ class Server implements Api {
 
   async entries() {
     await this.ask("entries");
-    return [...this.files.keys()].map((slug) => ({ slug, scan: "s", prompt: slug, titlePrefix: "" }));
+    return [...this.files.keys()].map((slug) => ({ slug, scan: "s", prompt: slug, tokens: [], titlePrefix: "" }));
   }
   async graph(slug: string, signal?: AbortSignal) {
     await this.ask(`graph ${slug}`, signal);
