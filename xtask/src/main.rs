@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod shell;
 mod tidy;
+mod web;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ cargo xtask demo [--no-server] [-- ARGUMENTS]
 
 cargo xtask test
     Bootstrap, then format, lints, tidy and all tests, with a summary.
+
+cargo xtask web
+    The page: npm ci where the lock file has changed, and the build that the binary takes in. Needs Node.
 
 cargo xtask tidy
     The rules of this repository: arrows between crates, first lines, what stays in which crate.
@@ -56,6 +60,10 @@ fn run(args: &[&str]) -> Result<ExitCode> {
         ["demo", rest @ ..] => demo::run(rest)?,
         ["test"] => return check::run(),
         ["tidy"] => return tidy::run(),
+        ["web"] => {
+            web::node()?;
+            web::build()?;
+        }
         ["bench", rest @ ..] => {
             bootstrap::run(bootstrap::Options::default())?;
             shell::run(shell::cargo().args(["bench", "--package", "circuit-benches", "--"]).args(rest))?;
