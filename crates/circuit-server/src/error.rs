@@ -46,7 +46,7 @@ pub(crate) struct ApiError {
     message: String,
     /// Further keys of the answer. (A map would make every result of this crate large.)
     more: Vec<(String, Value)>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl ApiError {
@@ -60,7 +60,7 @@ impl ApiError {
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -151,7 +151,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.extend(self.header);
+        headers.extend(self.header.map(|header| *header));
         response
     }
 }
