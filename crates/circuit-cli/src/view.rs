@@ -7,27 +7,18 @@ use crate::failure::{Code, Failure};
 use crate::say::say;
 use circuit_format::QParams;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::path::Path;
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum File {
-    /// A graph file, or at least its `qParams`.
-    Graph {
-        #[serde(rename = "qParams")]
-        view: QParams,
-    },
-    View(QParams),
-}
 
 /// Reads the view of a graph file, or of a file of its own.
 pub(crate) fn read(path: &Path) -> Result<QParams, Failure> {
     let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
     let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let view = match serde_json::from_slice(&text) {
-        Ok(File::Graph { view } | File::View(view)) => view,
-        Err(e) => return Err(bad(format!("no view, nor a graph file with one: {e}"))),
-    };
+    let mut file: Map<String, Value> =
+        serde_json::from_slice(&text).map_err(|e| bad(format!("no view, nor a graph file with one: {e}")))?;
+    // A graph file, or the view alone.
+    let view = file.remove("qParams").unwrap_or(Value::Object(file));
+    let view = QParams::deserialize(view).map_err(|e| bad(e.to_string()))?;
     if let [first, ..] = view.unread.as_slice() {
         say(format_args!("warning: {}: not understood and left out: {first}", path.display()));
     }
