@@ -25,8 +25,9 @@ pub use splice::{with_slug, with_view};
 pub use view::QParams;
 pub use write::{GraphFileOptions, Kept, Written, graph_metadata, write_graph_files, write_graph_json};
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// What this crate writes into `schema_version`: feature numbers are Cantor's.
 pub const SCHEMA_VERSION: u64 = 1;
@@ -78,7 +79,7 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_threshold: Option<f64>,
     /// 1 for Cantor's feature numbers; absent for the older numbering by digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<u64>,
     /// Keys that this crate does not know, and Neuronpedia's.
     #[serde(flatten)]
@@ -91,10 +92,12 @@ pub struct NodeRecord {
     /// The name that links, pins and supernodes use. Unique in our files, not in every file.
     pub node_id: String,
     /// The feature's number, a token's position, a target's token, -1 for errors.
+    #[serde(default, deserialize_with = "whole")]
     pub feature: Option<i64>,
     /// The layer; `E` for tokens.
     pub layer: LayerLabel,
     /// The position.
+    #[serde(deserialize_with = "whole_number")]
     pub ctx_idx: i64,
     /// What the node is.
     pub feature_type: String,
@@ -105,10 +108,10 @@ pub struct NodeRecord {
     #[serde(default, deserialize_with = "null_as_default")]
     pub is_target_logit: bool,
     /// Always 0.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "whole_or_zero")]
     pub run_idx: i64,
     /// Always 0.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "whole_or_zero")]
     pub reverse_ctx_idx: i64,
     /// An older name, not unique.
     #[serde(rename = "jsNodeId", default, deserialize_with = "null_as_default")]
@@ -146,7 +149,7 @@ pub struct LinkRecord {
 #[serde(untagged)]
 pub enum LayerLabel {
     /// A number.
-    Number(i64),
+    Number(#[serde(deserialize_with = "whole_number")] i64),
     /// Text: digits, or `E` for tokens.
     Text(String),
 }
@@ -160,6 +163,30 @@ impl LayerLabel {
             Self::Text(text) => text.parse().ok(),
         }
     }
+}
+
+/// A whole number, however it is spelled: for JSON, 5.0 is as whole as 5, and tools that know one kind of number write it.
+pub(crate) fn as_whole(number: &Number) -> Option<i64> {
+    // Beyond this, 64 bits end.
+    let exact = |x: &f64| x.fract() == 0.0 && x.abs() < 9.2e18;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within range")]
+    number.as_i64().or_else(|| number.as_f64().filter(exact).map(|x| x as i64))
+}
+
+fn whole<'de, D: Deserializer<'de>, T: TryFrom<i64>>(from: D) -> Result<Option<T>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(from)? else { return Ok(None) };
+    match as_whole(&number).and_then(|whole| T::try_from(whole).ok()) {
+        Some(whole) => Ok(Some(whole)),
+        None => Err(D::Error::custom(format_args!("expected a whole number, found {number}"))),
+    }
+}
+
+fn whole_number<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+    whole(from)?.ok_or_else(|| D::Error::custom("expected a whole number, found null"))
+}
+
+fn whole_or_zero<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+    Ok(whole(from)?.unwrap_or_default())
 }
 
 /// Other producers write null where they have nothing.

@@ -214,7 +214,7 @@ async fn remove(
     path = "/api/v1/graphs/{slug}/view",
     params(
         ("slug" = String, Path, description = "The graph", pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$"),
-        ("If-Match" = Option<String>, Header, description = "The version that was read; must be there")
+        ("If-Match" = String, Header, description = "The version that was read")
     ),
     request_body(
         content = Object,
@@ -297,9 +297,10 @@ async fn rename(
         (status = 200, description = "The scores", body = ScoresAnswer),
         (status = 404, description = "No such graph", body = Failure),
         (status = 408, description = "The body came too slowly", body = Failure),
+        (status = 409, description = "The graph's links make no graph (code `not_scorable`)", body = Failure),
         (status = 413, description = "The body is too large", body = Failure),
         (status = 415, description = "The body does not say that it is JSON", body = Failure),
-        (status = 422, description = "Not a list of ids, or a graph that cannot be scored (code `not_scorable`)", body = Failure)
+        (status = 422, description = "Not a list of ids", body = Failure)
     )
 )]
 async fn scores(
@@ -318,7 +319,7 @@ async fn scores(
             file.rewind().and_then(|()| file.read_to_end(&mut content))?;
             let read = read_link_file(std::path::Path::new(slug.as_str()), &content);
             let not_scorable = |e: circuit_format::FormatError| {
-                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_scorable", e.to_string())
+                ApiError::new(StatusCode::CONFLICT, "not_scorable", e.to_string())
             };
             Ok::<_, ApiError>(Arc::new(read.map_err(not_scorable)?))
         })?;

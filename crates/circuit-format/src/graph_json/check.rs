@@ -3,7 +3,7 @@
 //! What passes, [`super::read_graph_json`] reads, unless a node or link has a key twice. Nodes and links are looked at one by one and not kept, so that a large
 //! file takes no memory. Dangling links, ids that two nodes share and unknown keys are no faults: readers cope with them.
 
-use super::{LinkRecord, Metadata, NodeRecord, QParams};
+use super::{LinkRecord, Metadata, NodeRecord, QParams, as_whole};
 use crate::Slug;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -99,10 +99,10 @@ impl Form {
             Self::Text => value.is_string(),
             Self::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
             Self::Number => value.is_number(),
-            Self::Whole => value.as_i64().is_some(),
-            Self::Natural => value.as_i64().is_some_and(|n| n >= 0),
+            Self::Whole => whole(value).is_some(),
+            Self::Natural => whole(value).is_some_and(|n| n >= 0),
             Self::Flag => value.is_boolean(),
-            Self::LayerName => value.is_string() || value.as_i64().is_some(),
+            Self::LayerName => value.is_string() || whole(value).is_some(),
         }
     }
 
@@ -117,6 +117,10 @@ impl Form {
             Self::LayerName => "a text or a whole number",
         }
     }
+}
+
+fn whole(value: &Value) -> Option<i64> {
+    as_whole(value.as_number()?)
 }
 
 /// Key, form, and whether it must be there; what need not be there may be null.
@@ -309,7 +313,7 @@ mod tests {
 
     fn sample() -> Value {
         json!({
-            "metadata": {"slug": "toy", "scan": "a/b", "prompt_tokens": ["x"], "prompt": "x", "node_threshold": null},
+            "metadata": {"slug": "toy", "scan": "a/b", "prompt_tokens": ["x"], "prompt": "x", "node_threshold": null, "schema_version": 1},
             "qParams": {"pinnedIds": "1_2_0"},
             "nodes": [{"node_id": "1_2_0", "feature": 8, "layer": 1, "ctx_idx": 0, "feature_type": "lorsa", "more": []}],
             "links": [{"source": "1_2_0", "target": "nowhere", "weight": -1}],
@@ -329,7 +333,12 @@ mod tests {
         let file = sample();
         let checked = check_graph_json(file.to_string().as_bytes()).unwrap();
         assert_eq!((checked.metadata.slug.as_str(), checked.n_nodes, checked.n_links), ("toy", 1, 1));
-        assert!(serde_json::from_value::<super::super::GraphFile>(file).is_ok());
+        let read = |file: &Value| super::super::GraphFile::deserialize(file).unwrap();
+        let expected = read(&file);
+        // Numbers as other tools spell them.
+        let text = file.to_string().replace(":1,", ":1.0,").replace(":8,", ":8e0,").replace(":0,", ":0.0,");
+        assert!(text.contains("1.0") && check_graph_json(text.as_bytes()).is_ok());
+        assert_eq!(read(&serde_json::from_str(&text).unwrap()), expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The links of a graph file alone, as [`circuit_graph::LinkGraph`] scores them: ids as places, no labels, no numbers of
 //! features. Reads a hundred megabytes without keeping more than the links.
 
-use super::{ATTENTION, ERROR, LOGIT, LayerLabel, TOKEN};
+use super::{ATTENTION, ERROR, LOGIT, LayerLabel, TOKEN, whole_number};
 use crate::FormatError;
 use crate::error::Problem;
 use circuit_graph::{Link, LinkGraph, LinkNode};
@@ -45,6 +45,7 @@ struct Node<'a> {
     #[serde(borrow)]
     node_id: Cow<'a, str>,
     layer: LayerLabel,
+    #[serde(deserialize_with = "whole_number")]
     ctx_idx: i64,
     #[serde(borrow)]
     feature_type: Cow<'a, str>,

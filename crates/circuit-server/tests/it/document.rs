@@ -62,7 +62,10 @@ fn every_answer_is_in_the_document_and_has_its_form() {
     let (zero, two) =
         (format!("/api/v1/features/0/1?scan={scan}"), format!("/api/v1/features/0/2?scan={scan}"));
     let new = graph("new", 1).to_string();
-    let circle = json!({"x": 1}).to_string();
+    let other = json!({"x": 1}).to_string();
+    let mut circle = graph("circle", 1);
+    circle["links"][0] = json!({"source": "2_7_0", "target": "0_0_0", "weight": 1});
+    server.write("circle.json", circle.to_string());
     let slow = [JSON, any, ("Content-Length", "10")];
 
     type Case<'a> = (&'a str, &'a str, &'a str, Vec<(&'a str, &'a str)>, &'a [u8], u16);
@@ -108,9 +111,10 @@ fn every_answer_is_in_the_document_and_has_its_form() {
         ("POST", scores, "/api/v1/graphs/g/scores", vec![JSON, evil], b"{\"pinned\": []}", 403),
         ("POST", scores, "/api/v1/graphs/none/scores", vec![JSON], b"{\"pinned\": []}", 404),
         ("POST", scores, "/api/v1/graphs/g/scores", slow.to_vec(), b"{", 408),
+        ("POST", scores, "/api/v1/graphs/circle/scores", vec![JSON], b"{\"pinned\": []}", 409),
         ("POST", scores, "/api/v1/graphs/g/scores", vec![JSON], &large, 413),
         ("POST", scores, "/api/v1/graphs/g/scores", vec![], b"{}", 415),
-        ("POST", scores, "/api/v1/graphs/g/scores", vec![JSON], circle.as_bytes(), 422),
+        ("POST", scores, "/api/v1/graphs/g/scores", vec![JSON], other.as_bytes(), 422),
         ("POST", name, "/api/v1/graphs/g/rename", vec![JSON], b"{\"slug\": \"g\"}", 200),
         ("POST", name, "/api/v1/graphs/g/rename", vec![JSON], wrong, 400),
         ("POST", name, "/api/v1/graphs/g/rename", vec![JSON, evil], b"{}", 403),

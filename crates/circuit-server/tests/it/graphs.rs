@@ -268,7 +268,7 @@ fn scores_are_those_of_the_files_links() {
     let mut circle = graph("circle", 1);
     circle["links"][0] = json!({"source": "2_7_0", "target": "0_0_0", "weight": 1});
     server.write("circle.json", circle.to_string());
-    scores("circle", json!([])).refused(422, "not_scorable");
+    scores("circle", json!([])).refused(409, "not_scorable");
     scores("none", json!([])).refused(404, "not_found");
     scores("g", json!("0_0_0")).refused(422, "invalid");
     scores("g", json!([1])).refused(422, "invalid");
