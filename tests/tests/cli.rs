@@ -20,11 +20,11 @@ fn binary() -> &'static Path {
     })
 }
 
-fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     Command::new(binary()).args(args).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -114,7 +114,7 @@ fn the_demo_is_traced_told_and_written() {
 #[test]
 fn other_families_and_layouts_are_described_and_traced() {
     let cases = [
-        ("llama-clt-relu", "cross-layer, 4 layers", "llama3"),
+        ("llama-clt-relu", "cross-layer, 4 layers", "low frequencies stretched"),
         ("gemma3-it-plt-jumprelu", "GemmaScope 2", "q/k norms"),
         ("gpt_oss-clt-jumprelu", "cross-layer, 4 layers", "2 of 5 experts"),
     ];
@@ -286,4 +286,121 @@ fn a_wrong_site_is_noticed() {
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert!(stderr.contains("warning") && stderr.contains("hook_resid_mid"), "{stderr}");
+}
+
+#[test]
+fn flags_behind_target_strings_are_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let output = attribute(
+        &demo(),
+        &["--target-strings", "Austin", "--target_strings", "Sacramento", "-p", PROMPT, "--slug", "s"]
+            .into_iter()
+            .chain(["--graph-file-dir", folder, "--max-feature-nodes", "0", "--json", "--verbose"])
+            .collect::<Vec<_>>(),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("note: --verbose"));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let labels: Vec<_> = found["targets"].as_array().unwrap().iter().map(|t| t["label"].clone()).collect();
+    assert_eq!(labels, ["Austin", "Sacramento"]);
+}
+
+#[test]
+fn a_full_or_closed_stream_loses_no_file_and_no_result_silently() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("g.safetensors");
+    let (demo, out) = (demo(), out.to_str().unwrap());
+    let shell = |redirect: &str| {
+        let demo = demo.to_str().unwrap();
+        let command = format!(
+            "{} attribute -m {demo}/model -t {demo}/transcoders -p '{PROMPT}' --max-feature-nodes 0 -o {out} {redirect}",
+            binary().display()
+        );
+        Command::new("bash").args(["-c", &command]).output().unwrap()
+    };
+    for redirect in ["2>/dev/full", "2>&-"] {
+        let output = shell(redirect);
+        assert!(output.status.success(), "{redirect}: {:?}", output.status);
+        std::fs::remove_file(out).unwrap();
+    }
+    let output = shell(">/dev/full");
+    assert_eq!(output.status.code(), Some(5));
+    assert!(text(&output.stderr).contains("standard output"));
+    assert!(Path::new(out).is_file());
+    assert!(shell("| head -c 5").status.success());
+}
+
+#[test]
+fn raw_graphs_change_their_form_and_find_their_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let case = fixture("llama-plt-relu");
+    let (pt, model) = (case.join("graph.pt"), case.join("model"));
+    let (pt, model) = (pt.to_str().unwrap(), model.to_str().unwrap());
+    let json = ["--slug", "x", "--graph-file-dir", &at("graphs")];
+
+    let output = run(&[&["graph-files", pt][..], &json].concat());
+    assert!(text(&output.stderr).contains("warning") && text(&output.stderr).contains("-m MODEL_DIR"));
+    let output = run(&[&["graph-files", pt, "-m", model, "-o", &at("g.safetensors")][..], &json].concat());
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let ours: Value = serde_json::from_slice(&std::fs::read(at("graphs/x.json")).unwrap()).unwrap();
+    assert_eq!(ours["metadata"]["prompt_tokens"][7], " Dallas");
+
+    // There and back again, bit by bit.
+    let output = run(&["graph-files", &at("g.safetensors"), "-o", &at("g.pt")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = run(&["graph-files", &at("g.pt"), "-o", &at("again.safetensors")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(at("again.safetensors")).unwrap(), std::fs::read(at("g.safetensors")).unwrap());
+    refused(&run(&["graph-files", pt]), 2, &["nothing to write"]);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_before_the_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    for folder in ["g.pt", "s.json"] {
+        std::fs::create_dir(at(folder)).unwrap();
+    }
+    let with = |more: &[&str]| {
+        let output = attribute(&demo(), &[&["-p", PROMPT][..], more].concat());
+        assert!(!text(&output.stderr).contains("s in all"), "{}", text(&output.stderr));
+        output
+    };
+    refused(&with(&["-o", &at("g.pt")]), 5, &["g.pt", "a folder"]);
+    refused(&with(&["--slug", "s", "--graph-file-dir", &at("")]), 5, &["s.json", "a folder"]);
+    refused(&with(&["-o", &at("h.pt"), "--pt-limit", "1K"]), 5, &["h.pt", "limit"]);
+    refused(&with(&["--threads", "0"]), 2, &["0 threads"]);
+    let huge = ["--batch-size", &usize::MAX.to_string(), "--update-interval", "3"];
+    refused(&with(&huge), 2, &["--batch-size times --update-interval"]);
+    let targets = |entry: &str| {
+        std::fs::write(at("t.json"), format!("[{{\"label\": \"x\", \"plus\": [7], {entry}}}]")).unwrap();
+        with(&["--targets", &at("t.json")])
+    };
+    refused(&targets("\"weight\": 1e300"), 4, &["weight", "float32"]);
+    refused(&targets("\"weight\": 1, \"scale\": 1e39"), 4, &["`x`", "finite"]);
+}
+
+#[test]
+fn keys_that_are_absent_have_the_family_s_defaults() {
+    let dir = copy(&fixture("gemma2-plt-jumprelu"));
+    let (path, folder) = (dir.path().join("model/config.json"), dir.path().join("model"));
+    let described = || text(&run(&["describe", folder.to_str().unwrap()]).stdout);
+    edit_json(&path, |config| {
+        let config = config.as_object_mut().unwrap();
+        config.remove("attn_logit_softcapping");
+        config.insert("final_logit_softcapping".into(), Value::Null);
+    });
+    assert!(described().contains("soft cap 50,"), "{}", described());
+    assert!(described().contains("unembedding        tied\n"), "{}", described());
+    edit_json(&path, |config| config["num_hidden_layers"] = 2_000_000_000.into());
+    refused(&run(&["describe", folder.to_str().unwrap()]), 3, &["num_hidden_layers", "layers"]);
+
+    let dir = copy(&fixture("llama-plt-relu"));
+    let (path, folder) = (dir.path().join("model/config.json"), dir.path().join("model"));
+    edit_json(&path, |config| config["rope_scaling"]["type"] = "llama3".into());
+    assert!(run(&["describe", folder.to_str().unwrap()]).status.success());
+    edit_json(&path, |config| config["rope_scaling"]["type"] = "linear".into());
+    refused(&run(&["describe", folder.to_str().unwrap()]), 3, &["rope_scaling", "rope_type"]);
 }

@@ -206,6 +206,10 @@ fn graph_of(case: &str, set: &str) {
         let pruned = prune(&graph, Thresholds::new(node, edge).unwrap());
         let kept: Vec<_> = pruned.nodes().map(|n| n.get()).collect();
         assert_eq!(kept, expected.indices(&name("kept_nodes")), "{case} prune{i}");
+        if expected.has(&name("kept_edges")) {
+            let edges: Vec<_> = pruned.edges(&graph).flat_map(|e| [e.target.get(), e.source.get()]).collect();
+            assert_eq!(edges, expected.indices(&name("kept_edges")), "{case} prune{i}");
+        }
         let (found, wanted) = (pruned.cumulative(), expected.f32(&name("cumulative_scores")).1);
         if case == DEMO {
             check_ranked(pruned.influence(), found, &wanted);

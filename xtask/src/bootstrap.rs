@@ -109,7 +109,11 @@ fn in_use(home: &Home, state: &State, options: Options) -> Option<Torch> {
         return if whole { find::inspect(&root, source).ok() } else { None };
     }
     let torch = find::inspect(&root, source).ok()?;
-    (!options.cuda || torch.has_cuda).then_some(torch)
+    if options.cuda {
+        // It was taken for the CPU's sake; whether all that CUDA needs is there too, only loading can tell.
+        prove(home, &torch, Set::Cuda).ok()?;
+    }
+    Some(torch)
 }
 
 /// The PyTorch of the active Python, where it fits and loads.

@@ -67,6 +67,10 @@ pub fn attribute(
 
     let reads: Vec<_> = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone())).collect();
     for (target, row) in targets.iter().zip(pull_back.rows(&reads, &mut advance)?) {
+        if row.iter().any(|effect| !effect.is_finite()) {
+            let target = target.label.clone().unwrap_or_else(|| format!("token {}", target.token_id));
+            return Err(AttributionError::Overflow { target });
+        }
         ranking.add_target_row(target.weight, &row);
     }
     while ranking.n_features() < wanted {

@@ -41,7 +41,7 @@ pub enum AttributionError {
         found: f64,
     },
     /// A direction's weight that is negative or no number.
-    #[error("target `{label}` has weight {weight}, expected a finite number >= 0")]
+    #[error("target `{label}` has weight {weight}, expected a number >= 0 within the range of float32")]
     Weight {
         /// The direction.
         label: String,
@@ -60,6 +60,12 @@ pub enum AttributionError {
         found: Vec<i64>,
         /// The model's width.
         d_model: usize,
+    },
+    /// Effects on a target that float32 cannot hold.
+    #[error("effects on target `{target}` are not finite: its direction is too large for float32")]
+    Overflow {
+        /// The target.
+        target: String,
     },
     /// A round of no rows.
     #[error("batch size and update interval must be at least 1")]

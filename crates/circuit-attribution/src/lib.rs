@@ -14,3 +14,8 @@ pub use attribute::{AttributeConfig, Attribution, Progress, attribute};
 pub use error::AttributionError;
 pub use pullback::{PullBack, Read};
 pub use targets::{Direction, ResolvedTarget, TargetChoice};
+
+// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -43,6 +43,17 @@ pub enum Read {
     Direction(Tensor),
 }
 
+impl Read {
+    /// The same read; a direction's numbers are shared.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Feature(i) => Self::Feature(*i),
+            Self::Direction(w) => Self::Direction(w.shallow_clone()),
+        }
+    }
+}
+
 /// The linear model that remains of one prompt when everything is held, ready to be gone through backwards.
 pub struct PullBack<'a> {
     replacement: &'a LocalReplacement<'a>,

@@ -107,10 +107,12 @@ impl TargetChoice {
             Self::Directions(directions) => {
                 let resolve = |(i, direction): (usize, &Direction)| {
                     let Direction { label, weight, vector } = direction;
-                    if !(weight.is_finite() && *weight >= 0.0) {
+                    // Checked as it will be used: what overflows there is refused here.
+                    if !((*weight as f32).is_finite() && *weight >= 0.0) {
                         return Err(AttributionError::Weight { label: label.clone(), weight: *weight });
                     }
                     let (d_model, found) = (spec.d_model, vector.size());
+                    let vector = vector.to_kind(replacement.model().wide_kind());
                     if found != [d_model as i64] || !bool::try_from(vector.isfinite().all())? {
                         return Err(AttributionError::Direction { label: label.clone(), found, d_model });
                     }
@@ -118,7 +120,7 @@ impl TargetChoice {
                         label: Some(label.clone()),
                         token_id: TokenId::from(spec.d_vocab + i),
                         weight: *weight as f32,
-                        direction: vector.to_kind(replacement.model().wide_kind()),
+                        direction: vector,
                     })
                 };
                 directions.iter().enumerate().map(resolve).collect()

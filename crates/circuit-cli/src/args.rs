@@ -19,9 +19,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Trace a prompt: find its attribution graph, prune it, write its files, print a summary.
     Attribute(Box<AttributeArgs>),
-    /// Prune a raw graph (.safetensors or .pt) and write its JSON files.
+    /// From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form.
     #[command(name = "graph-files", alias = "graph_files")]
     GraphFiles(GraphFilesArgs),
+    /// Show graphs in the browser: a server for a folder of graph files, and the page.
+    #[command(alias = "start-server", alias = "start_server")]
+    Serve(ServeArgs),
     /// Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph.
     Scores(ScoresArgs),
     /// What a model folder, a transcoder folder or a graph file is.
@@ -95,7 +98,7 @@ pub(crate) struct AttributeArgs {
     #[arg(long, alias = "target_ids", value_delimiter = ',', group = "the_targets")]
     pub(crate) target_ids: Option<Vec<u32>>,
     /// Targets: a string of one token; may be given several times.
-    #[arg(long, alias = "target_strings", num_args = 1.., allow_hyphen_values = true, group = "the_targets")]
+    #[arg(long, alias = "target_strings", allow_hyphen_values = true, group = "the_targets")]
     pub(crate) target_strings: Option<Vec<String>>,
     /// Targets: a JSON file of ids, strings, or weighted named directions {label, weight, plus, minus, scale}.
     #[arg(long, group = "the_targets")]
@@ -132,28 +135,58 @@ pub(crate) struct AttributeArgs {
     /// Largest .pt to write (it is square), such as 4G.
     #[arg(long, alias = "pt_limit", default_value = "8G", value_parser = parse_bytes)]
     pub(crate) pt_limit: u64,
-    /// Not supported yet: the page and its server are still to come.
+    /// Serve the folder of graphs once the files are written; needs --slug.
     #[arg(long)]
     pub(crate) server: bool,
-    /// Port of the server (see --server).
-    #[arg(long, default_value_t = 8041)]
-    pub(crate) port: u16,
-    /// Folder of feature pages for the server (see --server).
-    #[arg(long, alias = "features_dir")]
-    pub(crate) features_dir: Option<PathBuf>,
+    /// Port of the server (see --server), 8041 unless given; 0 for any that is free.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Feature records for the server (see --server); as in `serve`, may be given several times.
+    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR")]
+    pub(crate) features_dirs: Vec<String>,
     /// Accepted for habit's sake: there is one engine.
     #[arg(long)]
     pub(crate) backend: Option<String>,
     /// Accepted for habit's sake: encoders are always read from the mapped files, layer by layer.
     #[arg(long, alias = "lazy_encoder")]
     pub(crate) lazy_encoder: bool,
-    /// Accepted for habit's sake: decoder rows are always read for active features alone.
+    /// Accepted for habit's sake, as is --no-lazy-decoder: decoder rows are always read for active features alone.
     #[arg(long, aliases = ["lazy_decoder", "no-lazy-decoder", "no_lazy_decoder"])]
     pub(crate) lazy_decoder: bool,
     /// Accepted for habit's sake: weights are mapped, so there is nothing to move away.
     #[arg(long)]
     pub(crate) offload: Option<String>,
     /// Accepted for habit's sake: progress and timings are always on standard error.
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+/// Where Python's command line serves.
+pub(crate) const PORT: u16 = 8041;
+
+/// `serve`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Folder with graph files (<slug>.json).
+    #[arg(long, alias = "graph_file_dir")]
+    pub(crate) graph_file_dir: PathBuf,
+    /// Port to listen on; 0 for any that is free.
+    #[arg(long, default_value_t = PORT)]
+    pub(crate) port: u16,
+    /// Address to listen on. Anything but this machine's own loopback shows the graphs to the network, and lets it change them.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// A further name by which the server may be called, such as that of a proxy in front of it; may be given several times.
+    #[arg(long, alias = "allow_host", value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// Folder with feature records: a transcoder set, or single files <scan>/<number>.json. Say which scan it belongs to
+    /// where its config.yaml does not. May be given several times.
+    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR")]
+    pub(crate) features_dirs: Vec<String>,
+    /// Folder with the built page, in place of the one in this program.
+    #[arg(long, alias = "frontend_dir")]
+    pub(crate) frontend_dir: Option<PathBuf>,
+    /// Log every request.
     #[arg(long)]
     pub(crate) verbose: bool,
 }
@@ -185,12 +218,21 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 pub(crate) struct GraphFilesArgs {
     /// Raw graph, .safetensors or .pt.
     pub(crate) graph: PathBuf,
-    /// Name of the graph.
+    /// Name of the graph; needs --graph-file-dir.
     #[arg(long)]
-    pub(crate) slug: String,
-    /// Folder for <slug>.json and graph-metadata.json.
+    pub(crate) slug: Option<String>,
+    /// Folder for <slug>.json and graph-metadata.json; needs --slug.
     #[arg(long, alias = "graph_file_dir")]
-    pub(crate) graph_file_dir: PathBuf,
+    pub(crate) graph_file_dir: Option<PathBuf>,
+    /// The raw graph in the other form, .safetensors or .pt.
+    #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Largest .pt to write (it is square), such as 4G.
+    #[arg(long, alias = "pt_limit", default_value = "8G", value_parser = parse_bytes)]
+    pub(crate) pt_limit: u64,
+    /// Folder of the model, for the words of a graph that holds only token ids, as Python's .pt files do.
+    #[arg(short, long)]
+    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) thresholds: ThresholdArgs,
     /// Write JSON that fits Neuronpedia's schema.

@@ -3,21 +3,24 @@
 use crate::args::AttributeArgs;
 use crate::failure::{Code, Failure};
 use crate::files;
-use crate::plan::{Plan, RawFile};
+use crate::plan::{self, Plan};
+use crate::say::say;
+use crate::serve;
+use crate::stop::CleanStop;
 use crate::summary::Summary;
 use crate::targets_file;
 use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute};
-use circuit_format::{GenerationSettings, Neuronpedia, PtLimit, pt_size, write_pt, write_safetensors};
+use circuit_format::{GenerationSettings, Neuronpedia};
 use circuit_graph::{Graph, ModelInfo, Target, prune};
-use circuit_index::TokenId;
+use circuit_index::{NodeLayout, TokenId};
 use circuit_model::Model;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
 use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Write;
-use std::path::Path;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -25,12 +28,23 @@ use tch::{Kind, Tensor};
 const UNEXPLAINED_WARNING: f64 = 0.9;
 
 pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
-    let plan = Plan::new(&args)?;
-    say_habits(&args);
+    let mut plan = Plan::new(&args)?;
+    let server = plan.server.take();
+    let text = trace(&args, &plan)?;
+    let Some(server) = server else { return Ok(text) };
+    // The server may run for days: what is known is said before.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    serve::serve(server)?;
+    Ok(String::new())
+}
+
+/// Everything but the server; what to tell.
+fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
+    say_habits(args);
     let mut clock = Clock::new();
 
     let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
-    let prompt = prompt(&args, &tokenizer)?;
+    let prompt = prompt(args, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
     let model = Model::open(&plan.model, plan.kind, plan.device)?;
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
@@ -52,6 +66,15 @@ pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
         },
     };
     let targets = choice.resolve(&replacement)?;
+    if let Some(raw) = &plan.raw {
+        let n_active = replacement.active().len();
+        raw.check_size(NodeLayout {
+            n_features: args.max_feature_nodes.0.map_or(n_active, |n| n.min(n_active)),
+            n_layers,
+            n_pos: replacement.n_pos(),
+            n_targets: targets.len(),
+        })?;
+    }
     let config = AttributeConfig {
         max_feature_nodes: args.max_feature_nodes.0,
         batch_size: args.batch_size,
@@ -76,26 +99,15 @@ pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
         selected: found.selected,
         targets: named(&targets, &tokenizer)?,
         rows: found.rows,
-        model: model_info(&plan, &model, &set, &tokenizer),
+        model: model_info(plan, &model, &set, &tokenizer),
     };
     graph.validate()?;
     let pruned = prune(&graph, plan.thresholds);
     clock.lap("prune");
 
-    let mut written = Vec::new();
-    match &plan.raw {
-        Some(RawFile::Safetensors(path)) => {
-            write_safetensors(path, &graph).map_err(Failure::writing)?;
-            written.push(path.clone());
-        }
-        Some(RawFile::Pt(path)) => {
-            eprintln!("{}: a .pt is square, {} bytes", path.display(), pt_size(&graph));
-            write_pt(path, &graph, PtLimit(args.pt_limit)).map_err(Failure::writing)?;
-            written.push(path.clone());
-        }
-        None => {}
-    }
-    if let Some((dir, slug)) = &plan.json {
+    // Both are tried before a failure is told: one must not cost the other.
+    let _stop = CleanStop::begin()?;
+    let json = plan.json.as_ref().map(|(dir, slug)| {
         let neuronpedia = args.neuronpedia.then(|| Neuronpedia {
             generation_settings: GenerationSettings {
                 max_n_logits: Some(args.max_n_logits as u64),
@@ -106,8 +118,10 @@ pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
             edge_threshold: Some(plan.thresholds.edge()),
             ..Neuronpedia::default()
         });
-        written.push(files::write_json(dir, slug, &graph, &pruned, plan.thresholds, neuronpedia)?);
-    }
+        files::write_json(dir, slug, &graph, &pruned, plan.thresholds, Vec::new(), neuronpedia)
+    });
+    let raw = plan.raw.as_ref().map(|raw| raw.write(&graph));
+    let written: Vec<_> = [raw, json].into_iter().flatten().collect::<Result<_, _>>()?;
     clock.lap("write");
     clock.finish();
 
@@ -148,11 +162,10 @@ fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target
 
 fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Tokenizer) -> ModelInfo {
     let (spec, info) = (model.spec(), set.info());
-    let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let first = spec.layers.first();
     let attn = |get: fn(&circuit_model::spec::AttnSpec) -> usize| first.map_or(0, |l| get(&l.attn));
     ModelInfo {
-        name: info.model_name.clone().unwrap_or_else(|| folder(&plan.model)),
+        name: info.model_name.clone().unwrap_or_else(|| plan::folder_name(&plan.model)),
         architecture: spec.architecture.clone(),
         n_layers: spec.n_layers(),
         d_model: spec.d_model,
@@ -172,11 +185,19 @@ fn say_habits(args: &AttributeArgs) {
     let given = [
         (args.backend.is_some(), "--backend: there is one engine"),
         (args.lazy_encoder, "--lazy-encoder: encoders are always read from the mapped files"),
-        (args.lazy_decoder, "--lazy-decoder: decoder rows are always read for active features alone"),
+        (
+            args.lazy_decoder,
+            "--lazy-decoder and --no-lazy-decoder: decoder rows are always read for active features alone",
+        ),
         (args.offload.is_some(), "--offload: weights are mapped, there is nothing to move away"),
+        (args.verbose, "--verbose: progress and timings are always told"),
+        (
+            !args.server && (args.port.is_some() || !args.features_dirs.is_empty()),
+            "--port and --features-dir: without --server nothing is served",
+        ),
     ];
     for (_, meaning) in given.iter().filter(|(given, _)| *given) {
-        eprintln!("note: {meaning}");
+        say(format_args!("note: {meaning}"));
     }
 }
 
@@ -187,7 +208,7 @@ fn say_unexplained(replacement: &LocalReplacement<'_>) -> Result<(), Failure> {
     for share in shares {
         let _ = write!(line, " {share:.3}");
     }
-    eprintln!("{line}");
+    say(line);
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     if mean <= UNEXPLAINED_WARNING {
         return Ok(());
@@ -195,15 +216,15 @@ fn say_unexplained(replacement: &LocalReplacement<'_>) -> Result<(), Failure> {
     let reads = replacement.transcoders().info().reads;
     let (best, share) = replacement.best_input_site()?;
     if best != reads && share < mean / 2.0 {
-        eprintln!(
+        say(format_args!(
             "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; reading \
              {best} would leave {share:.2}: feature_input_hook in its config.yaml is probably wrong"
-        );
+        ));
     } else {
-        eprintln!(
+        say(format_args!(
             "warning: the transcoders leave {mean:.2} of the MLP outputs unexplained on this prompt: are they made for this \
              model and this site ({reads})?"
-        );
+        ));
     }
     Ok(())
 }
@@ -238,6 +259,6 @@ impl Clock {
         let total = self.start.elapsed().as_secs_f64();
         let peak =
             runtime::process_memory().map(|m| format!(", peak memory {:.0} MiB", m.peak as f64 / 1048576.0));
-        eprintln!("{}; {total:.2} s in all{}", laps.join(", "), peak.unwrap_or_default());
+        say(format_args!("{}; {total:.2} s in all{}", laps.join(", "), peak.unwrap_or_default()));
     }
 }

@@ -6,7 +6,10 @@ use crate::files;
 use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::Model;
-use circuit_model::spec::{ExpertsSpec, Gate, LayerSpec, ModelSpec, NormPlaces, Reach};
+use circuit_model::spec::{
+    Act, AttnSpec, ExpertsSpec, Gain, Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec,
+    Reach, RopeScaling,
+};
 use circuit_transcoder::{SetDescription, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -46,15 +49,22 @@ fn model(spec: &ModelSpec) -> String {
         "embedding",
         format!("{scale}{}", if spec.embed.learned_positions { ", learned positions" } else { "" }),
     );
-    line("last norm", format!("{:?}", spec.final_norm));
+    line("last norm", norm(spec.final_norm));
     let cap = spec.unembed.soft_cap.map_or_else(String::new, |c| format!(", soft cap {c}"));
     line("unembedding", format!("{}{cap}", if spec.unembed.tied { "tied" } else { "its own" }));
     // Layers that are alike are told once.
-    let mut first = 0;
-    while first < spec.n_layers() {
-        let same = spec.layers[first..].iter().take_while(|l| **l == spec.layers[first]).count();
-        line(&format!("layers {first}..{}", first + same - 1), layer(&spec.layers[first]));
-        first += same;
+    let mut kinds: Vec<(&LayerSpec, Vec<String>)> = Vec::new();
+    for (l, layer) in spec.layers.iter().enumerate() {
+        match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
+            Some((_, at)) => at.push(l.to_string()),
+            None => kinds.push((layer, vec![l.to_string()])),
+        }
+    }
+    for (kind, at) in kinds {
+        line("layers", at.join(" "));
+        line("  attention", attention(&kind.attn));
+        line("  mlp", mlp(&kind.mlp));
+        line("  norms", norms(&kind.norms));
     }
     let _ = writeln!(text, "hooks");
     for site in spec.sites() {
@@ -66,14 +76,13 @@ fn model(spec: &ModelSpec) -> String {
     text
 }
 
-fn layer(layer: &LayerSpec) -> String {
-    let (attn, mlp) = (&layer.attn, &layer.mlp);
+fn attention(attn: &AttnSpec) -> String {
     let reach = match attn.reach {
         Reach::Global => "global".into(),
-        Reach::Window(n) => format!("window {n}"),
+        Reach::Window(n) => format!("window of {n} tokens"),
     };
     let mut text = format!(
-        "attention {reach}, {} heads of {} on {} key-value heads, scale {:.5}",
+        "{reach}, {} heads of {} on {} key-value heads, scale {:.5}",
         attn.n_heads, attn.d_head, attn.n_kv_heads, attn.scale
     );
     if let Some(cap) = attn.soft_cap {
@@ -83,35 +92,73 @@ fn layer(layer: &LayerSpec) -> String {
         text += ", q/k norms";
     }
     if let Some(rope) = &attn.rope {
-        let _ = write!(text, ", rope {} {:?}", rope.theta, rope.scaling);
+        let _ = write!(text, ", rotary with base {}{}", rope.theta, stretch(rope.scaling));
     }
-    for (has, what) in
-        [(attn.qkv_bias, ", qkv bias"), (attn.out_bias, ", output bias"), (attn.sinks, ", sinks")]
-    {
+    let more = [
+        (attn.qkv_bias, ", q/k/v biases"),
+        (attn.out_bias, ", output bias"),
+        (attn.sinks, ", a sink per head"),
+    ];
+    for (has, what) in more {
         text += if has { what } else { "" };
     }
+    text
+}
+
+fn mlp(mlp: &MlpSpec) -> String {
     let gate = match mlp.gate {
         Gate::None => String::new(),
         Gate::Linear => "gated ".into(),
-        Gate::Clamped { limit } => format!("gated (clamped to {limit}) "),
+        Gate::Clamped { limit } => format!("gated, clamped to {limit}, "),
     };
-    let bias = if mlp.bias { ", bias" } else { "" };
-    let _ = write!(text, "; mlp {gate}{:?} of {}{bias}", mlp.act, mlp.d_mlp);
-    if let Some(ExpertsSpec { n_experts, n_chosen }) = mlp.experts {
-        let _ = write!(text, ", {n_chosen} of {n_experts} experts");
+    let bias = if mlp.bias { ", biases" } else { "" };
+    let experts = mlp.experts.map_or_else(String::new, |ExpertsSpec { n_experts, n_chosen }| {
+        format!(", {n_chosen} of {n_experts} experts")
+    });
+    format!("{gate}{} of {}{bias}{experts}", act(mlp.act), mlp.d_mlp)
+}
+
+fn norms(places: &NormPlaces) -> String {
+    let at = match places {
+        NormPlaces::Pre { .. } => "before each",
+        NormPlaces::PrePost { .. } => "before and after each",
+    };
+    format!("{at}: {}", norm(places.attn()))
+}
+
+fn norm(norm: NormSpec) -> String {
+    let kind = match norm.kind {
+        NormKind::Rms => "RMS",
+        NormKind::Layer => "LayerNorm",
+    };
+    let gain = match norm.gain {
+        Gain::Plain => "",
+        Gain::OnePlus => ", gain 1 + w",
+    };
+    format!("{kind}, eps {:e}{gain}", norm.eps)
+}
+
+fn act(act: Act) -> &'static str {
+    match act {
+        Act::Silu => "SiLU",
+        Act::GeluTanh => "GELU (tanh)",
+        Act::Gelu => "GELU",
+        Act::Relu => "ReLU",
+        Act::QuickGelu => "x · sigmoid(1.702 x)",
     }
-    let norms = match layer.norms {
-        NormPlaces::Pre { .. } => "before",
-        NormPlaces::PrePost { .. } => "before and after",
-    };
-    let _ = write!(
-        text,
-        "; norms {norms}: {:?} eps {:e} gain {:?}",
-        layer.norms.attn().kind,
-        layer.norms.attn().eps,
-        layer.norms.attn().gain
-    );
-    text
+}
+
+fn stretch(scaling: RopeScaling) -> String {
+    match scaling {
+        RopeScaling::None => String::new(),
+        RopeScaling::Linear { factor } => format!(", stretched by {factor}"),
+        RopeScaling::Llama3 { factor, original_max_position_embeddings: original, .. } => {
+            format!(", low frequencies stretched by {factor} beyond {original} tokens")
+        }
+        RopeScaling::Yarn { factor, original_max_position_embeddings: original, .. } => {
+            format!(", YaRN by {factor} beyond {original} tokens")
+        }
+    }
 }
 
 fn transcoders(path: &Path) -> Result<String, Failure> {
@@ -144,7 +191,7 @@ fn graph(path: &Path) -> Result<String, Failure> {
             file.links.len()
         ));
     }
-    let graph = files::read_raw(path)?;
+    let graph = files::read_raw(path)?.graph;
     let layout = graph.layout();
     Ok(format!(
         "raw graph          {}\nscan               {}\nprompt             {:?}\ntokens             {}\nlayers             {}\nactive features    {}\nselected features  {}\ntargets            {}\nrows               {} x {}\n",

@@ -1,12 +1,15 @@
-//! Raw graphs read back, and JSON files of pruned ones: `graph-files`.
+//! Raw graphs read back, and written as JSON files of pruned ones or in the other raw form: `graph-files`.
 
 use crate::args::GraphFilesArgs;
 use crate::failure::{Code, Failure};
-use crate::plan;
+use crate::plan::{self, RawFile};
+use crate::say::say;
+use crate::stop::CleanStop;
 use circuit_format::{
-    GraphFileOptions, Kept, Neuronpedia, PtLimit, Slug, read_pt, read_safetensors, write_graph_files,
+    GraphFileOptions, Kept, Neuronpedia, PtGraph, PtLimit, Slug, read_pt, read_safetensors, write_graph_files,
 };
 use circuit_graph::{Graph, Pruned, Thresholds, prune};
+use circuit_model::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// The most that a `.pt` may take unpacked when it is read: a guard against bombs, far above real ones.
@@ -14,21 +17,58 @@ const PT_READ_LIMIT: PtLimit = PtLimit(256 << 30);
 
 pub(crate) fn run(args: GraphFilesArgs) -> Result<String, Failure> {
     let thresholds = plan::thresholds(args.thresholds)?;
-    let slug = Slug::new(&args.slug).map_err(Failure::writing)?;
-    let graph = read_raw(&args.graph)?;
-    let pruned = prune(&graph, thresholds);
-    let neuronpedia = args
-        .neuronpedia
-        .then(|| Neuronpedia { edge_threshold: Some(thresholds.edge()), ..Neuronpedia::default() });
-    let path = write_json(&args.graph_file_dir, &slug, &graph, &pruned, thresholds, neuronpedia)?;
-    Ok(format!("{}\n", path.display()))
+    let json = plan::json_place(args.slug.as_deref(), args.graph_file_dir.as_deref())?;
+    let raw = args.output.map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
+    if json.is_none() && raw.is_none() {
+        return Err(Failure::usage("nothing to write: give --slug with --graph-file-dir, or --output"));
+    }
+    let RawGraph { mut graph, words_known, transcoder_list } = read_raw(&args.graph)?;
+    match &args.model {
+        Some(model) => {
+            let tokenizer = Tokenizer::open(model).map_err(Failure::tokenizer)?;
+            let words = graph.tokens.iter().map(|&token| tokenizer.decode_token(token));
+            graph.token_strings = words.collect::<Result<_, _>>().map_err(Failure::text)?;
+        }
+        None if !words_known => say(format_args!(
+            "warning: {} holds token ids without their words; -m MODEL_DIR brings them",
+            args.graph.display()
+        )),
+        None => {}
+    }
+    let _stop = CleanStop::begin()?;
+    let json = json.map(|(folder, slug)| {
+        let pruned = prune(&graph, thresholds);
+        let neuronpedia = args
+            .neuronpedia
+            .then(|| Neuronpedia { edge_threshold: Some(thresholds.edge()), ..Neuronpedia::default() });
+        write_json(&folder, &slug, &graph, &pruned, thresholds, transcoder_list, neuronpedia)
+    });
+    let raw = raw.map(|raw| raw.write(&graph));
+    let written: Vec<_> = [raw, json].into_iter().flatten().collect::<Result<_, _>>()?;
+    Ok(written.iter().map(|path| format!("{}\n", path.display())).collect())
+}
+
+/// A raw graph as read.
+pub(crate) struct RawGraph {
+    pub(crate) graph: Graph,
+    /// Whether the file holds the words of its tokens.
+    words_known: bool,
+    /// The set of each layer, where the file names several.
+    transcoder_list: Vec<String>,
 }
 
 /// A raw graph by its file's ending.
-pub(crate) fn read_raw(path: &Path) -> Result<Graph, Failure> {
+pub(crate) fn read_raw(path: &Path) -> Result<RawGraph, Failure> {
     match path.extension().and_then(|e| e.to_str()) {
-        Some("safetensors") => read_safetensors(path).map_err(Failure::reading),
-        Some("pt") => Ok(read_pt(path, PT_READ_LIMIT).map_err(Failure::reading)?.graph),
+        Some("safetensors") => {
+            let graph = read_safetensors(path).map_err(Failure::reading)?;
+            Ok(RawGraph { graph, words_known: true, transcoder_list: Vec::new() })
+        }
+        Some("pt") => {
+            let PtGraph { graph, token_strings_known, transcoder_list, .. } =
+                read_pt(path, PT_READ_LIMIT).map_err(Failure::reading)?;
+            Ok(RawGraph { graph, words_known: token_strings_known, transcoder_list })
+        }
         _ => {
             Err(Failure::new(Code::Usage, format!("{}: a raw graph is .safetensors or .pt", path.display())))
         }
@@ -42,6 +82,7 @@ pub(crate) fn write_json(
     graph: &Graph,
     pruned: &Pruned,
     thresholds: Thresholds,
+    transcoder_list: Vec<String>,
     neuronpedia: Option<Neuronpedia>,
 ) -> Result<PathBuf, Failure> {
     let edges = (0..graph.rows.n_rows())
@@ -51,7 +92,7 @@ pub(crate) fn write_json(
     let options = GraphFileOptions {
         slug: slug.clone(),
         scan: None,
-        transcoder_list: Vec::new(),
+        transcoder_list,
         node_threshold: Some(thresholds.node()),
         neuronpedia,
     };

@@ -3,8 +3,6 @@
 //! The only place that prints, reads arguments and chooses defaults. Results go to files and standard output, progress and
 //! logs to standard error. Every failure is one line `error: …`, sometimes a `hint: …`, and an exit code (`failure.rs`).
 
-#![allow(clippy::print_stderr, reason = "this is the program that talks to the user")]
-
 mod args;
 mod attribute;
 mod describe;
@@ -12,14 +10,18 @@ mod doctor;
 mod failure;
 mod files;
 mod plan;
+mod say;
 mod scores;
+mod serve;
+mod stop;
 mod summary;
 mod targets_file;
 
 use args::{Args, Command};
 use clap::Parser;
 use failure::{Code, Failure};
-use std::io::Write;
+use say::say;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,19 +39,26 @@ fn main() -> ExitCode {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         Err(Failure::new(Code::Other, format!("internal error: {}", text.unwrap_or_default())))
     });
-    match result {
-        Ok(output) => {
-            // A reader that has gone away (`| head`) is no failure.
-            let _ = std::io::stdout().write_all(output.as_bytes());
-            ExitCode::SUCCESS
-        }
+    match result.and_then(|output| print(&output)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            say(format_args!("error: {}", failure.message));
             if let Some(hint) = failure.hint {
-                eprintln!("hint: {hint}");
+                say(format_args!("hint: {hint}"));
             }
             ExitCode::from(failure.code as u8)
         }
+    }
+}
+
+/// The result on standard output. A reader that has gone away (`| head`) is no failure; a result that is lost is one.
+fn print(output: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Output, format!("standard output: cannot write: {e}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -57,6 +66,7 @@ fn run(args: Args) -> Result<String, Failure> {
     match args.command {
         Command::Attribute(args) => attribute::run(*args),
         Command::GraphFiles(args) => files::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Scores(args) => scores::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),

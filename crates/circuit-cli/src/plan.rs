@@ -2,8 +2,13 @@
 
 use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
 use crate::failure::{Code, Failure};
-use circuit_format::Slug;
-use circuit_graph::Thresholds;
+use crate::say::say;
+use crate::serve;
+use circuit_format::{
+    PtLimit, Slug, check_destination, check_pt_size, pt_size, read_listing, write_pt, write_safetensors,
+};
+use circuit_graph::{Graph, Thresholds};
+use circuit_index::NodeLayout;
 use circuit_torch::runtime;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
@@ -11,7 +16,53 @@ use tch::{Device, Kind};
 /// A raw graph's file.
 pub(crate) enum RawFile {
     Safetensors(PathBuf),
-    Pt(PathBuf),
+    /// Square, so at most so large.
+    Pt(PathBuf, PtLimit),
+}
+
+impl RawFile {
+    /// The form that a file's ending names, in a folder that is there.
+    pub(crate) fn new(path: PathBuf, pt_limit: u64) -> Result<Self, Failure> {
+        let shown = path.display();
+        let raw = match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Self::Safetensors(path),
+            Some("pt") => Self::Pt(path, PtLimit(pt_limit)),
+            Some("json") => {
+                return Err(Failure::usage(format!("{shown}: a raw graph is .safetensors or .pt"))
+                    .hint("JSON files are written with --slug and --graph-file-dir"));
+            }
+            _ => return Err(Failure::usage(format!("{shown}: a raw graph is .safetensors or .pt"))),
+        };
+        check_place(raw.path())?;
+        Ok(raw)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(path) | Self::Pt(path, _) => path,
+        }
+    }
+
+    /// Refuses what will be too large before it is computed.
+    pub(crate) fn check_size(&self, layout: NodeLayout) -> Result<(), Failure> {
+        match self {
+            Self::Safetensors(_) => Ok(()),
+            Self::Pt(path, limit) => check_pt_size(path, layout, *limit).map_err(Failure::writing),
+        }
+    }
+
+    /// Writes the graph; gives the file's path.
+    pub(crate) fn write(&self, graph: &Graph) -> Result<PathBuf, Failure> {
+        match self {
+            Self::Safetensors(path) => write_safetensors(path, graph),
+            Self::Pt(path, limit) => {
+                say(format_args!("{}: a .pt is square, {} bytes", path.display(), pt_size(graph)));
+                write_pt(path, graph, *limit)
+            }
+        }
+        .map_err(Failure::writing)?;
+        Ok(self.path().into())
+    }
 }
 
 /// What `attribute` will do.
@@ -24,19 +75,19 @@ pub(crate) struct Plan {
     pub(crate) thresholds: Thresholds,
     pub(crate) raw: Option<RawFile>,
     pub(crate) json: Option<(PathBuf, Slug)>,
+    pub(crate) server: Option<serve::Plan>,
 }
 
 impl Plan {
     pub(crate) fn new(args: &AttributeArgs) -> Result<Self, Failure> {
-        if args.server {
-            return Err(Failure::usage("--server is not supported yet")
-                .hint("write files with --slug and --graph-file-dir"));
-        }
         if args.prompt.is_none() && args.prompt_ids.is_none() && args.prompt_file.is_none() {
             return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file"));
         }
         if args.batch_size == 0 || args.update_interval == 0 {
             return Err(Failure::usage("--batch-size and --update-interval must be at least 1"));
+        }
+        if args.batch_size.checked_mul(args.update_interval).is_none() {
+            return Err(Failure::usage("--batch-size times --update-interval is no number of rows"));
         }
         if args.max_n_logits == 0 {
             return Err(Failure::usage("--max-n-logits must be at least 1"));
@@ -46,19 +97,17 @@ impl Plan {
             return Err(Failure::usage(format!("--desired-logit-prob is {found}, expected 0 to 1")));
         }
         let thresholds = thresholds(args.thresholds)?;
-        let json = match (&args.slug, &args.graph_file_dir) {
-            (None, None) => None,
-            (Some(slug), Some(dir)) => {
-                check_folder(dir)?;
-                Some((dir.clone(), Slug::new(slug).map_err(Failure::writing)?))
+        let json = json_place(args.slug.as_deref(), args.graph_file_dir.as_deref())?;
+        let server = match (args.server, &json) {
+            (false, _) => None,
+            (true, Some((dir, slug))) => Some(serve::Plan::after_attribution(args, dir, slug.as_str())?),
+            (true, None) => {
+                return Err(Failure::usage(
+                    "--server needs a graph to show: give --slug and --graph-file-dir",
+                ));
             }
-            (Some(_), None) => return Err(Failure::usage("--slug is given, but not --graph-file-dir")),
-            (None, Some(_)) => return Err(Failure::usage("--graph-file-dir is given, but not --slug")),
         };
-        let raw = args.output.clone().map(raw_file).transpose()?;
-        if let Some(RawFile::Safetensors(path) | RawFile::Pt(path)) = &raw {
-            check_place(path)?;
-        }
+        let raw = args.output.clone().map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
         let Some(model) = &args.model else {
             return Err(Failure::usage(
                 "no model: hub names are not supported yet, so the set's model cannot be fetched",
@@ -68,7 +117,10 @@ impl Plan {
         let model = local_folder(model, "model")?;
         let transcoders = local_folder(&args.transcoder_set, "transcoder")?;
         if let Some(threads) = args.threads {
-            runtime::set_threads(threads)?;
+            runtime::set_threads(threads).map_err(|e| Failure::usage(e.to_string()))?;
+            // Ranking and pruning have threads of their own.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+            pool.map_err(|e| Failure::usage(format!("--threads {threads}: {e}")))?;
         }
         let device = match &args.device {
             Some(name) => runtime::parse_device(name)?,
@@ -81,7 +133,7 @@ impl Plan {
             Dtype::Float16 => (Kind::Half, "float16"),
             Dtype::Float64 => (Kind::Double, "float64"),
         };
-        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json })
+        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json, server })
     }
 }
 
@@ -101,15 +153,29 @@ fn local_folder(name: &str, what: &str) -> Result<PathBuf, Failure> {
     Err(if hub { failure.hint("hub names are not supported yet: give a local folder") } else { failure })
 }
 
-fn raw_file(path: PathBuf) -> Result<RawFile, Failure> {
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("safetensors") => Ok(RawFile::Safetensors(path)),
-        Some("pt") => Ok(RawFile::Pt(path)),
-        Some("json") => {
-            Err(Failure::usage(format!("{}: a raw graph is .safetensors or .pt", path.display()))
-                .hint("JSON files are written with --slug and --graph-file-dir"))
+/// The last part of a folder's path, also of `.`.
+pub(crate) fn folder_name(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.into());
+    whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Where JSON files go, if anywhere: a folder that is there or can be made, with room for a file of the slug's name.
+pub(crate) fn json_place(
+    slug: Option<&str>,
+    folder: Option<&Path>,
+) -> Result<Option<(PathBuf, Slug)>, Failure> {
+    match (slug, folder) {
+        (None, None) => Ok(None),
+        (Some(slug), Some(folder)) => {
+            let slug = Slug::new(slug).map_err(Failure::writing)?;
+            check_folder(folder)?;
+            check_destination(&folder.join(format!("{slug}.json"))).map_err(Failure::writing)?;
+            // A damaged list of graphs is found now and not after the work.
+            read_listing(folder).map_err(Failure::writing)?;
+            Ok(Some((folder.into(), slug)))
         }
-        _ => Err(Failure::usage(format!("{}: a raw graph is .safetensors or .pt", path.display()))),
+        (Some(_), None) => Err(Failure::usage("--slug is given, but not --graph-file-dir")),
+        (None, Some(_)) => Err(Failure::usage("--graph-file-dir is given, but not --slug")),
     }
 }
 
@@ -120,7 +186,7 @@ fn check_place(path: &Path) -> Result<(), Failure> {
         let why = if parent.exists() { "is not a folder" } else { "does not exist" };
         return Err(Failure::new(Code::Output, format!("{}: {} {why}", path.display(), parent.display())));
     }
-    Ok(())
+    check_destination(path).map_err(Failure::writing)
 }
 
 /// A folder that is there or can be made: the nearest part of its path that exists must be a folder.

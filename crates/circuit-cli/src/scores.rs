@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 pub(crate) fn run(args: ScoresArgs) -> Result<String, Failure> {
     let thresholds = plan::thresholds(args.thresholds)?;
-    let graph = files::read_raw(&args.graph)?;
+    let graph = files::read_raw(&args.graph)?.graph;
     let pruned = prune(&graph, thresholds);
     let mut rows =
         vec![("full", scores(&graph)), ("pruned", subgraph_scores(&graph, |node| pruned.kept()[node.get()]))];

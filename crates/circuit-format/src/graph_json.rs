@@ -2,17 +2,26 @@
 //!
 //! Keys are written in circuit-tracer's order; keys that are not known are kept where a file is read and written again.
 //! Read [`GraphFile`] first. Writing is in `write`, the tolerant reading of other producers' files in `read` and
-//! `view`, the list of graphs in `listing`. Not here: which nodes and edges are kept, and the page.
+//! `view`, the list of graphs in `listing`. What a server needs that does not read graphs: `head`, `splice`, `check`,
+//! `links`. Not here: which nodes and edges are kept, and the page.
 
+mod check;
+mod head;
+mod links;
 mod listing;
 mod neuronpedia;
 mod read;
+mod splice;
 mod view;
 mod write;
 
-pub use listing::LISTING_FILE;
+pub use check::{CheckError, CheckedGraph, Fault, check_graph_json};
+pub use head::read_graph_head;
+pub use links::{LinkFile, read_link_file};
+pub use listing::{LISTING_FILE, read_listing, update_listing};
 pub use neuronpedia::{FeatureDetails, GenerationSettings, Info, Neuronpedia};
 pub use read::{NodeKind, ReadGraph, ResolvedLink, ResolvedLinks, read_graph_json};
+pub use splice::{with_slug, with_view};
 pub use view::QParams;
 pub use write::{GraphFileOptions, Kept, Written, graph_metadata, write_graph_files, write_graph_json};
 
@@ -30,6 +39,9 @@ pub(crate) const ERROR: &str = "mlp reconstruction error";
 pub(crate) const TOKEN: &str = "embedding";
 /// `feature_type` of a target.
 pub(crate) const LOGIT: &str = "logit";
+
+/// `feature_type`s of Neuronpedia's attention nodes, which are no features of a transcoder.
+pub(crate) const ATTENTION: [&str; 4] = ["lorsa", "lorsa error", "bias", "unknown"];
 
 /// A whole graph file in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ mod stored_zip;
 mod write;
 
 pub use read::{PtGraph, read_pt};
-pub use write::{pt_size, write_pt};
+pub use write::{check_pt_size, pt_size, write_pt};
 
 /// The most bytes that a `.pt` may take, on disk or unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,10 @@ use std::fmt;
 /// The listing lies beside the graphs; a graph of this name would replace it.
 const LISTING: &str = "graph-metadata";
 
-/// A graph's name: letters, digits, `_`, `.` and `-`, not beginning with a dot. Its file is `<slug>.json`.
+/// File systems take 255 bytes, of which endings and temporary names need a part.
+const LONGEST: usize = 128;
+
+/// A graph's name: up to 128 letters, digits, `_`, `.` and `-`, not beginning with a dot. Its file is `<slug>.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slug(String);
 
@@ -15,10 +18,12 @@ impl Slug {
     /// A slug as given.
     ///
     /// # Errors
-    /// If it is empty, begins with a dot, holds other characters, or is the name of the listing.
+    /// If it is empty or too long, begins with a dot, holds other characters, or is the name of the listing.
     pub fn new(slug: &str) -> Result<Self, FormatError> {
         let reason = if slug.is_empty() {
             "it is empty"
+        } else if slug.len() > LONGEST {
+            "it is longer than 128 letters"
         } else if slug.starts_with('.') {
             "it begins with a dot"
         } else if !slug.chars().all(allowed) {
@@ -34,7 +39,9 @@ impl Slug {
     /// The slug nearest to a text: what is not allowed becomes `-`.
     #[must_use]
     pub fn rewritten(text: &str) -> Self {
-        Self::new(&rewrite(text)).unwrap_or_else(|_| Self("graph".into()))
+        let mut slug = rewrite(text);
+        slug.truncate(LONGEST);
+        Self::new(&slug).unwrap_or_else(|_| Self("graph".into()))
     }
 
     /// The slug as text.
@@ -82,6 +89,8 @@ mod tests {
             let error = Slug::new(bad).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }
+        assert!(Slug::new(&"x".repeat(128)).is_ok() && Slug::new(&"x".repeat(129)).is_err());
+        assert_eq!(Slug::rewritten(&"x".repeat(300)).as_str().len(), 128);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub struct ModelInfo {
     pub d_mlp: usize,
     /// Size of the model's vocabulary (of its unembedding).
     pub d_vocab: usize,
-    /// Size of the tokenizer's vocabulary without added tokens; numbers of virtual targets start here.
+    /// Size of the tokenizer's vocabulary without added tokens. (Numbers of virtual targets start at `d_vocab`.)
     pub tokenizer_vocab: usize,
     /// Type of the weights, in PyTorch's words: `float32`, `bfloat16`, `float16`, `float64`.
     pub dtype: String,
@@ -219,6 +219,9 @@ pub enum GraphError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Effects that lead back to where they began.
+    #[error("inconsistent graph: links: they go in a circle")]
+    Cycle,
     /// A threshold outside 0..=1.
     #[error("{name} is {value}, expected a share between 0 and 1")]
     Threshold {

@@ -106,7 +106,7 @@ impl<'a> Flow<'a> {
                         Some(factors) => sum_abs_masked(&values[columns.clone()], &factors[columns.clone()]),
                         None => sum_abs(&values[columns.clone()]),
                     };
-                    *inverse = 1.0 / level.columns.iter().map(sum).sum::<f64>().max(SUM_FLOOR);
+                    *inverse = inverse_sum(level.columns.iter().map(sum).sum());
                 },
             );
         }
@@ -150,6 +150,11 @@ impl<'a> Flow<'a> {
     pub(crate) fn node(&self, row: usize) -> usize {
         self.layout.row_node(row).map_or(usize::MAX, |node| self.layout.index(node).get())
     }
+}
+
+/// What makes a weight a share of its row, given the row's sum of absolute effects.
+pub(crate) fn inverse_sum(sum: f64) -> f64 {
+    1.0 / sum.max(SUM_FLOOR)
 }
 
 /// `w`: the weights of the targets.

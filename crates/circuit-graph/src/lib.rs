@@ -9,6 +9,7 @@
 
 mod graph;
 mod influence;
+mod links;
 mod prune;
 mod ranking;
 mod scores;
@@ -17,6 +18,7 @@ mod threshold;
 
 pub use graph::{Graph, GraphError, ModelInfo, Rows, Target};
 pub use influence::influence;
+pub use links::{Link, LinkGraph, LinkNode};
 pub use prune::{Edge, Pruned, Thresholds, prune};
 pub use ranking::Ranking;
 pub use scores::{Scores, scores, subgraph_scores};

@@ -29,6 +29,16 @@ pub struct Scores {
     pub completeness: Option<f64>,
 }
 
+impl Scores {
+    /// The formulas of the module's header, from `I(tokens)`, `I(errors)` and `Σ_n (I[n] + w[n])`.
+    pub(crate) fn of(tokens: f64, errors: f64, all: f64) -> Self {
+        Self {
+            replacement: (tokens + errors > 0.0).then(|| tokens / (tokens + errors)),
+            completeness: (all > 0.0).then(|| 1.0 - errors / all),
+        }
+    }
+}
+
 /// The scores of the full graph.
 #[must_use]
 pub fn scores(graph: &Graph) -> Scores {
@@ -48,10 +58,7 @@ fn score(flow: &Flow<'_>) -> Scores {
     let tokens: f64 = influence[flow.layout.tokens()].iter().sum();
     let errors: f64 = influence[flow.layout.errors()].iter().sum();
     let all = influence.iter().sum::<f64>() + flow.weights.iter().sum::<f64>();
-    Scores {
-        replacement: (tokens + errors > 0.0).then(|| tokens / (tokens + errors)),
-        completeness: (all > 0.0).then(|| 1.0 - errors / all),
-    }
+    Scores::of(tokens, errors, all)
 }
 
 /// The graph without the removed features, their outgoing weights added to the error of their layer and position.

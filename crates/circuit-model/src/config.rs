@@ -37,6 +37,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "use_cache",
 ];
 
+/// Descriptions are made layer by layer: a number beyond all sense must not fill the memory.
+const MAX_LAYERS: usize = 10_000;
+
 /// A `config.json` that cannot be turned into a description.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -175,6 +178,29 @@ impl HfConfig {
     pub(crate) fn count(&self, key: &str) -> Result<usize, SpecError> {
         let value = self.opt_count(key)?;
         self.required(key, value)
+    }
+
+    /// The number of layers: a count that must be there, and no larger than any model's.
+    pub(crate) fn layers(&self, key: &str) -> Result<usize, SpecError> {
+        let layers = self.opt_layers(key)?;
+        self.required(key, layers)
+    }
+
+    /// The number of layers, if the key is there.
+    pub(crate) fn opt_layers(&self, key: &str) -> Result<Option<usize>, SpecError> {
+        let Some(layers) = self.opt_count(key)? else { return Ok(None) };
+        if layers > MAX_LAYERS {
+            return Err(self.refuse(key, &format!("at most {MAX_LAYERS} layers")));
+        }
+        Ok(Some(layers))
+    }
+
+    /// A positive number: `absent` where the key is missing, none where it is null.
+    pub(crate) fn positive_or_none(&self, key: &str, absent: f64) -> Result<Option<f64>, SpecError> {
+        match self.values.contains_key(key) {
+            true => self.opt_positive(key),
+            false => Ok(Some(absent)),
+        }
     }
 
     /// A positive number, if the key is there.

@@ -1,7 +1,8 @@
 //! The forward pass: one block for every family, reading only the description.
 //!
 //! `mid = x + attn(norm(x))`, `out = mid + mlp(norm(mid))`, each output through a norm of its own where the description has
-//! one. Every named value passes a [`Visitor`]. No gradients: nothing here is ever differentiated by LibTorch.
+//! one. Every named value passes a [`Visitor`]. Weights ask for no gradient, so LibTorch's autograd has nothing to record, unless
+//! a visitor brings in a tensor that does ask for one: tests compare the pull-back with autograd that way.
 
 use crate::ModelError;
 use crate::hooks::Visitor;
@@ -23,7 +24,7 @@ impl Model {
         if let Some(site) = visitor.needs().into_iter().find(|site| !sites.contains(site)) {
             return Err(ModelError::NoSuchSite { site, n_layers: self.spec().n_layers() });
         }
-        circuit_torch::guard(|| tch::no_grad(|| self.run(tokens, visitor)))
+        circuit_torch::guard(|| self.run(tokens, visitor))
     }
 
     fn run(&self, tokens: &TokenBatch, visitor: &mut dyn Visitor) -> Result<Tensor, ModelError> {

@@ -205,9 +205,13 @@ impl Model {
                 if norm.is_some_and(|n| bad(n.gain())) {
                     return Some(format!("blocks.{l}.{name}.w"));
                 }
+                if norm.and_then(Norm::bias).is_some_and(bad) {
+                    return Some(format!("blocks.{l}.{name}.b"));
+                }
             }
         }
         parts.push(("ln_final.w".into(), self.final_norm.gain()));
+        parts.extend(self.final_norm.bias().map(|b| ("ln_final.b".into(), b)));
         parts.push((Part::Unembed.to_string(), &self.W_U));
         parts.into_iter().find(|(_, t)| bad(t)).map(|(name, _)| name)
     }

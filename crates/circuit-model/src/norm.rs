@@ -40,6 +40,11 @@ impl Norm {
         &self.gain
     }
 
+    /// `[width]`: the bias of a LayerNorm, likewise.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     /// `P(x)`, over the last dimension.
     pub fn centre(&self, x: &Tensor) -> Tensor {
         match self.spec.kind {

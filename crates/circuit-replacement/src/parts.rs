@@ -173,9 +173,10 @@ fn unexplained_share(output: &Tensor, error: &Tensor, ignored: usize) -> Result<
     }
     let output = output.narrow(0, ignored as i64, kept).to_kind(Kind::Double);
     let error = error.narrow(0, ignored as i64, kept).to_kind(Kind::Double);
-    // On a single position there is no variance: compare with the output itself.
-    let centre = if kept > 1 { output.mean_dim(0, true, Kind::Double) } else { output.zeros_like() };
-    let total = f64::try_from((output - centre).square().sum(Kind::Double))?;
+    let of = |t: &Tensor| f64::try_from(t.square().sum(Kind::Double));
+    let (whole, varied) = (of(&output)?, of(&(&output - output.mean_dim(0, true, Kind::Double)))?);
+    // On a single position, or equal ones, nothing varies but by rounding: compare with the output itself.
+    let total = if varied > 1e-9 * whole { varied } else { whole };
     let left = f64::try_from(error.square().sum(Kind::Double))?;
     Ok(if total > 0.0 { left / total } else { 0.0 })
 }

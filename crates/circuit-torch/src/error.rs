@@ -65,7 +65,7 @@ pub enum TorchError {
         expected: &'static str,
     },
     /// LibTorch refused an operation.
-    #[error("LibTorch: {}", first_line(.0))]
+    #[error("LibTorch: {}", what_it_says(.0))]
     Libtorch(String),
 }
 
@@ -75,9 +75,14 @@ impl From<tch::TchError> for TorchError {
     }
 }
 
-/// LibTorch appends its own stack; the first line is what a reader needs.
-fn first_line(message: &str) -> &str {
-    message.trim().lines().next().unwrap_or_default()
+/// The one line that a reader needs. LibTorch appends its own stack, and a panic of tch wraps the whole in the words of
+/// `unwrap`, line breaks written as `\\n`.
+fn what_it_says(message: &str) -> &str {
+    let message = message.trim();
+    let inner =
+        message.strip_prefix("called `Result::unwrap()` on an `Err` value: Torch(\"").unwrap_or(message);
+    let end = inner.find('\n').into_iter().chain(inner.find("\\n")).min().unwrap_or(inner.len());
+    inner[..end].trim_end()
 }
 
 /// Runs a computation and turns a panic of tch's operators (`a + b`, `matmul`, …) into an error, so that formulas can be
@@ -93,5 +98,21 @@ pub fn guard<T, E: From<TorchError>>(compute: impl FnOnce() -> Result<T, E>) -> 
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
             Err(TorchError::Libtorch(text.unwrap_or_else(|| "unknown failure".into())).into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_an_operator_says_one_line() {
+        let x = tch::Tensor::from_slice(&[1.0f32, 2.0]);
+        let result: Result<_, TorchError> = guard(|| Ok(x.dot(&x.narrow(0, 0, 1))));
+        let message = result.unwrap_err().to_string();
+        assert!(message.starts_with("LibTorch: inconsistent tensor size"), "{message}");
+        assert!(!message.contains("frame") && !message.contains("\\n") && message.len() < 200, "{message}");
+        let plain = TorchError::Libtorch("no memory\nframe #0".into()).to_string();
+        assert_eq!(plain, "LibTorch: no memory");
     }
 }

@@ -196,7 +196,6 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
         Dtype::F32 => Kind::Float,
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
-        Dtype::I64 => Kind::Int64,
         Dtype::U8 => Kind::Uint8,
         _ => return None,
     })
@@ -285,6 +284,12 @@ impl TensorStore {
         })?;
         self.used.borrow_mut().insert(name.to_owned());
         Ok(&self.files[*home])
+    }
+
+    /// The file that holds a tensor.
+    #[must_use]
+    pub fn file_of(&self, name: &str) -> Option<&Path> {
+        self.home.get(name).map(|&file| self.files[file].path())
     }
 
     /// The folder the files lie in.

@@ -65,7 +65,15 @@ pub enum TranscoderError {
         /// The tensors a file may hold.
         known: String,
     },
-    /// Values that are no numbers.
+    /// A tensor that holds values that are no numbers.
+    #[error("{}: tensor `{name}` holds NaN or infinity", path.display())]
+    NotNumbers {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// Values that came out as no numbers.
     #[error("layer {layer}: {what} not finite: the weights or the input hold NaN or infinity")]
     NotFinite {
         /// The layer.

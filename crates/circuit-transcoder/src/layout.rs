@@ -186,7 +186,14 @@ impl Layout {
             })
         };
         let small = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
-            Ok(stored(part, shape)?.f_to_device(at.device)?.f_to_kind(at.wide)?)
+            let tensor = stored(part, shape)?.f_to_device(at.device)?.f_to_kind(at.wide)?;
+            // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
+            let wrong = if part == self.threshold { tensor.isnan() } else { tensor.isfinite().logical_not() };
+            if bool::try_from(wrong.any())? {
+                let path = store.file_of(&name(part)).unwrap_or(store.folder()).into();
+                return Err(TranscoderError::NotNumbers { path, name: name(part) });
+            }
+            Ok(tensor)
         };
         let optional = |part: &str, shape: &[i64]| -> Result<Option<Tensor>, TranscoderError> {
             store.contains(&name(part)).then(|| small(part, shape)).transpose()
@@ -236,13 +243,15 @@ fn activation(
     n_features: i64,
 ) -> Result<Activation, TranscoderError> {
     let bad = |reason: String| Err(TranscoderError::Config { path: config.path.clone(), reason });
-    let few = |k| bad(format!("k = {k}, but the set has only {n_features} features per layer"));
+    let fits = |k| i64::try_from(k).is_ok_and(|k| k <= n_features);
     match (threshold, config.selection) {
         (Some(threshold), Selection::Threshold) => Ok(Activation::JumpRelu { threshold }),
         (None, Selection::Threshold) => Ok(Activation::Relu),
-        (None, Selection::TopK(k) | Selection::ReluTopK(k)) if k as i64 > n_features => few(k),
-        (None, Selection::TopK(k)) => Ok(Activation::TopK { k }),
-        (None, Selection::ReluTopK(k)) => Ok(Activation::ReluTopK { k }),
+        (None, Selection::TopK(k)) if fits(k) => Ok(Activation::TopK { k }),
+        (None, Selection::ReluTopK(k)) if fits(k) => Ok(Activation::ReluTopK { k }),
+        (None, Selection::TopK(k) | Selection::ReluTopK(k)) => {
+            bad(format!("k = {k}, but the set has only {n_features} features per layer"))
+        }
         (Some(_), _) => bad("activation is topk, but the files hold thresholds".into()),
     }
 }

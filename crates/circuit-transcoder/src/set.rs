@@ -87,6 +87,8 @@ impl TranscoderSet {
             let shapes = store.names().map(|n| (n.to_owned(), store.shape(n).unwrap_or_default().to_vec()));
             layers.push(shapes.collect());
         }
+        // A gap would be told as the end.
+        files.check_layers(layers.len())?;
         let layout = files.layout.name;
         let cross_layer = config.kind == SetKind::CrossLayer;
         Ok(SetDescription { info: info(folder, config), cross_layer, layout, layers })
@@ -120,6 +122,7 @@ impl TranscoderSet {
 
 fn info(folder: &Path, config: Config) -> SetInfo {
     let scan = config.scan.or_else(|| config.model_name.clone());
-    let scan = scan.unwrap_or_else(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.into()); // `.` has no name
+    let scan = scan.unwrap_or_else(|| whole.file_name().unwrap_or_default().to_string_lossy().into_owned());
     SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes }
 }

@@ -22,9 +22,9 @@ use zip::ZipArchive;
 const CPU_WHEELS: [(&str, &str); 3] =
     [("torch", "2.11.0"), ("nvidia-cuda-runtime", "13.0.96"), ("nvidia-cuda-cupti", "13.0.85")];
 
-/// The kinds of Linux that the wheels are made for, all with glibc 2.28 or older.
-const PLATFORMS: [&str; 5] =
-    ["manylinux_2_28", "manylinux_2_27", "manylinux_2_25", "manylinux_2_17", "manylinux2014"];
+/// The minor versions of glibc 2 that wheels may be made for: those of a machine with 2.28, and all before it since wheels name
+/// it. pip must be told each by itself: the parts of CUDA are made for different ones.
+const GLIBC: std::ops::RangeInclusive<u32> = 17..=28;
 
 /// Installs what is missing or damaged; `contents` asks to compare checksums, too.
 pub(super) fn install(home: &Home, state: &mut State, set: Set, contents: bool) -> Result<()> {
@@ -110,7 +110,8 @@ fn fetch(home: &Home, requirements: &[String], dependencies: Dependencies) -> Re
     let mut command: Command = pip();
     command.env("TMPDIR", home.tmp()).arg("download").arg("--dest").arg(home.downloads());
     command.args(["--only-binary=:all:", "--implementation=cp", "--python-version=3.12"]);
-    command.args(PLATFORMS.map(|platform| format!("--platform={platform}_x86_64")));
+    command.args(GLIBC.rev().map(|minor| format!("--platform=manylinux_2_{minor}_x86_64")));
+    command.arg("--platform=manylinux2014_x86_64"); // the older name of 2.17
     if dependencies == Dependencies::Ignore {
         command.arg("--no-deps");
     }

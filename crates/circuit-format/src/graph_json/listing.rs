@@ -26,6 +26,42 @@ struct Content {
     other: Map<String, Value>,
 }
 
+/// The entries of a folder's list as they are, none if there is no list. Takes no lock: the list is replaced whole.
+///
+/// # Errors
+/// If the list is damaged or cannot be read.
+pub fn read_listing(folder: &Path) -> Result<Vec<Value>, FormatError> {
+    Ok(Content::read(&folder.join(LISTING_FILE))?.graphs)
+}
+
+/// Changes the entries of a folder's list under its lock; writes nothing if they stay the same.
+///
+/// # Errors
+/// If the list is damaged (then it stays as it is), or cannot be read or written.
+pub fn update_listing(folder: &Path, change: impl FnOnce(&mut Vec<Value>)) -> Result<(), FormatError> {
+    let mut listing = Listing::open(folder)?;
+    let before = listing.content.graphs.clone();
+    change(&mut listing.content.graphs);
+    if listing.content.graphs == before {
+        return Ok(());
+    }
+    write_atomically(&listing.path, |out| Ok(serde_json::to_writer_pretty(out, &listing.content)?))
+}
+
+impl Content {
+    fn read(path: &Path) -> Result<Self, FormatError> {
+        match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| FormatError::Json {
+                path: path.into(),
+                expected: "a list of graphs (an object with the key `graphs`)",
+                source,
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(FormatError::io(path, "read")(e)),
+        }
+    }
+}
+
 /// The list of one folder, locked until it is dropped.
 pub(super) struct Listing {
     path: PathBuf,
@@ -46,15 +82,7 @@ impl Listing {
             locked => locked.map_err(FormatError::io(&lock_path, "lock"))?,
         }
         let path = folder.join(LISTING_FILE);
-        let content = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| FormatError::Json {
-                path: path.clone(),
-                expected: "a list of graphs (an object with the key `graphs`)",
-                source,
-            })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Content::default(),
-            Err(e) => return Err(FormatError::io(&path, "read")(e)),
-        };
+        let content = Content::read(&path)?;
         Ok(Self { path, content, _lock: lock })
     }
 

@@ -1,7 +1,7 @@
 //! Reads graph files of this and other producers: both forms of error ids, both feature numberings, links that lead
 //! nowhere, ids that two nodes share.
 
-use super::{ERROR, GraphFile, LOGIT, NodeRecord, TOKEN};
+use super::{ATTENTION, ERROR, GraphFile, LOGIT, NodeRecord, TOKEN};
 use crate::atomic::write_atomically;
 use crate::cantor::feature_of_number;
 use crate::{FormatError, Slug};
@@ -123,8 +123,8 @@ impl NodeRecord {
                 None => NodeKind::Other,
             },
             (ERROR, Some(layer)) => NodeKind::Error(layer, pos),
-            // Neuronpedia's attention nodes are no features of a transcoder.
-            ("lorsa" | "lorsa error" | "bias" | "unknown", _) | (_, None) => NodeKind::Other,
+            (_, None) => NodeKind::Other,
+            (other, _) if ATTENTION.contains(&other) => NodeKind::Other,
             (_, Some(layer)) => match self.feature_index(layer, schema_version) {
                 Some(index) => NodeKind::Feature(FeatureId { layer, pos, index }),
                 None => NodeKind::Other,

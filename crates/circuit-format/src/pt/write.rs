@@ -16,6 +16,20 @@ pub fn pt_size(graph: &Graph) -> u64 {
     Plan::new(graph).zip.len()
 }
 
+/// Refuses a `.pt` that would be too large, before the graph is computed: its square alone, which is all but a little of it.
+///
+/// # Errors
+/// If the square of a graph of this layout is larger than `limit`.
+pub fn check_pt_size(path: &Path, layout: NodeLayout, limit: PtLimit) -> Result<(), FormatError> {
+    let n_nodes = layout.n_nodes() as u64;
+    let needed = n_nodes.saturating_mul(n_nodes).saturating_mul(4);
+    if needed <= limit.0 {
+        return Ok(());
+    }
+    let as_rows = 4 * layout.n_rows() as u64 * layout.n_sources() as u64;
+    Err(FormatError::TooLarge { path: path.into(), n_nodes, needed, limit: limit.0, as_rows })
+}
+
 /// Writes a graph for Python's `Graph.from_pt`, with every edge: the file is square.
 ///
 /// # Errors

@@ -79,6 +79,7 @@ mod unix {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
+    const STOPPED: &str = "CIRCUIT_TRACER_TEST_STOPPED";
     const CHILD: &str = "CIRCUIT_FORMAT_TEST_WRITES_INTO";
 
     /// The other half of the next test: writes too much, in a process with a file size limit.
@@ -109,6 +110,34 @@ mod unix {
         graph
     }
 
+    /// Run by the test after the next in a process of its own: removing is for all writes of a process.
+    #[test]
+    fn child_that_is_told_to_stop() {
+        let Some(folder) = std::env::var_os(STOPPED) else { return };
+        let path = Path::new(&folder).join("file");
+        let result = write_atomically(&path, |out| {
+            out.write_all(b"new")?;
+            assert_eq!(names(Path::new(&folder)).len(), 2);
+            circuit_format::remove_unfinished();
+            Ok(())
+        });
+        assert!(result.unwrap_err().to_string().contains("file"));
+    }
+
+    #[test]
+    fn what_is_half_written_can_be_removed_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "old").unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "atomic::unix::child_that_is_told_to_stop"])
+            .env(STOPPED, folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"old");
+    }
+
     /// The signal that comes with the limit is ignored, as the binary does.
     #[test]
     fn a_file_size_limit_is_an_error_that_leaves_nothing() {
@@ -128,4 +157,17 @@ mod unix {
         assert_eq!(names(folder.path()), ["old"]);
         assert_eq!(fs::read(folder.path().join("old")).unwrap(), b"old");
     }
+}
+
+#[test]
+fn a_link_without_a_file_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("sub/file", dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("link", dir.path().join("outer")).unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    write_atomically(&dir.path().join("outer"), |out| out.write_all(b"new")).unwrap();
+    assert_eq!(fs::read(dir.path().join("sub/file")).unwrap(), b"new");
+    assert!(fs::symlink_metadata(dir.path().join("outer")).unwrap().is_symlink());
+    std::os::unix::fs::symlink("round", dir.path().join("round")).unwrap();
+    assert!(write_atomically(&dir.path().join("round"), |out| out.write_all(b"new")).is_err());
 }

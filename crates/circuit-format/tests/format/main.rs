@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails should say where")]
 
 mod atomic;
+mod features;
 mod golden;
 mod hostile;
 mod json;

@@ -2,8 +2,8 @@
 //!
 //! `tests/data/make.py` cut them out of the golden folder.
 
-use crate::support::{assert_close, graph, mask};
-use circuit_graph::{Graph, Ranking, Thresholds, prune, scores};
+use crate::support::{as_links, assert_close, assert_same_scores, graph, mask};
+use circuit_graph::{Graph, Ranking, Thresholds, prune, scores, subgraph_scores};
 use circuit_index::{ActiveIndex, FeatureId, Node, SourceOrder};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -154,5 +154,17 @@ fn the_choice_of_features_is_that_of_the_reference() {
                 "{name}, row {row}"
             );
         }
+    }
+}
+
+#[test]
+fn an_unpruned_graph_has_the_same_scores_as_links() {
+    for (name, _, graph) in cases() {
+        let links = as_links(&graph);
+        assert_same_scores(links.scores(), scores(&graph), 1e-9, &name);
+        let pruned = prune(&graph, Thresholds::new(0.6, 0.98).unwrap());
+        let kept = pruned.kept();
+        let rows = subgraph_scores(&graph, |node| kept[node.get()]);
+        assert_same_scores(links.subgraph_scores(|node| kept[node]), rows, 1e-6, &name);
     }
 }

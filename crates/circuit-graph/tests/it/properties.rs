@@ -1,7 +1,7 @@
 //! Properties on random small graphs: one substitution equals the power series, and what pruning must never remove.
 
-use crate::support::graph;
-use circuit_graph::{Graph, Thresholds, influence, prune};
+use crate::support::{as_links, assert_same_scores, graph};
+use circuit_graph::{Graph, Thresholds, influence, prune, scores, subgraph_scores};
 use circuit_index::{FeatureId, NodeLayout};
 use proptest::prelude::*;
 
@@ -70,6 +70,16 @@ proptest! {
         for (found, expected) in influence(&graph).into_iter().zip(power_series(&graph)) {
             prop_assert!((found - expected).abs() <= 1e-6 * expected.max(1e-3), "{} {}", found, expected);
         }
+    }
+
+    #[test]
+    fn links_score_as_rows_do(graph in graphs(), kept in any::<u64>()) {
+        let keep = |node: usize| kept >> (node % 64) & 1 == 1;
+        let links = as_links(&graph);
+        assert_same_scores(links.scores(), scores(&graph), 1e-9, "whole");
+        let rows = subgraph_scores(&graph, |node| keep(node.get()));
+        // Merged rows are rounded to 32 bits.
+        assert_same_scores(links.subgraph_scores(keep), rows, 1e-6, "subgraph");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Names in a `graph` block: features as listed, `e<layer>.<position>` errors, `t<position>` tokens, targets as listed.
 //! A later block speaks of the graph above it.
 
-use crate::support::{assert_close, graph, mask};
+use crate::support::{as_links, assert_close, assert_same_scores, graph, mask};
 use circuit_graph::{Graph, Thresholds, influence, prune, scores, subgraph_scores};
 use circuit_index::FeatureId;
 use std::path::Path;
@@ -97,14 +97,18 @@ impl Named {
                 }
             }
             ["scores", removed @ ..] => {
-                let found = match removed {
-                    [] => scores(&self.graph),
+                // Each example is scored twice: as rows and as links.
+                let links = as_links(&self.graph);
+                let (found, by_links) = match removed {
+                    [] => (scores(&self.graph), links.scores()),
                     ["without", names @ ..] => {
                         let removed: Vec<_> = names.iter().map(|name| self.node(name)).collect();
-                        subgraph_scores(&self.graph, |node| !removed.contains(&node.get()))
+                        let found = subgraph_scores(&self.graph, |node| !removed.contains(&node.get()));
+                        (found, links.subgraph_scores(|node| !removed.contains(&node)))
                     }
                     _ => panic!("{at}: unknown block"),
                 };
+                assert_same_scores(by_links, found, 1e-6, at);
                 for (key, value) in lines() {
                     let found = if key == "replacement" { found.replacement } else { found.completeness };
                     match value.trim() {

@@ -1,7 +1,7 @@
 //! Graphs for tests: everything about them that no algorithm looks at is made up here.
 
-use circuit_graph::{Graph, ModelInfo, Rows, Target};
-use circuit_index::{ActiveIndex, FeatureId, NodeLayout, TokenId};
+use circuit_graph::{Graph, Link, LinkGraph, LinkNode, ModelInfo, Rows, Scores, Target};
+use circuit_index::{ActiveIndex, FeatureId, Node, NodeLayout, TokenId};
 
 /// A graph from what algorithms look at. Values are those of the rows, targets last.
 pub(crate) fn graph(
@@ -52,4 +52,33 @@ pub(crate) fn mask(n_nodes: usize, nodes: impl IntoIterator<Item = usize>) -> Ve
 #[track_caller]
 pub(crate) fn assert_close(found: f64, expected: f64, tolerance: f64, what: &str) {
     assert!((found - expected).abs() <= tolerance, "{what}: found {found}, expected {expected}");
+}
+
+/// The same graph as a list of links, nodes in node order.
+pub(crate) fn as_links(graph: &Graph) -> LinkGraph {
+    let layout = graph.layout();
+    let features: Vec<_> = graph.selected_features().collect();
+    let node = |place: usize| match layout.node(place.into()).unwrap() {
+        Node::Feature(nth) => LinkNode::Feature(features[nth].layer, features[nth].pos),
+        Node::Error(layer, pos) => LinkNode::Error(layer, pos),
+        Node::Token(_) => LinkNode::Token,
+        Node::Target(nth) => LinkNode::Target(graph.targets[nth].weight.into()),
+    };
+    let links = graph.rows.iter().enumerate().flat_map(|(row, values)| {
+        let target = layout.index(layout.row_node(row).unwrap()).get();
+        let link = move |(source, &weight): (usize, &f32)| Link { source, target, weight: weight.into() };
+        values.iter().enumerate().filter(|(_, weight)| **weight != 0.0).map(link)
+    });
+    LinkGraph::new((0..layout.n_nodes()).map(node).collect(), links).unwrap()
+}
+
+/// Fails unless both pairs of scores are defined alike and differ by at most `tolerance`.
+#[track_caller]
+pub(crate) fn assert_same_scores(found: Scores, expected: Scores, tolerance: f64, what: &str) {
+    for (found, expected) in
+        [(found.replacement, expected.replacement), (found.completeness, expected.completeness)]
+    {
+        assert_eq!(found.is_some(), expected.is_some(), "{what}");
+        assert_close(found.unwrap_or_default(), expected.unwrap_or_default(), tolerance, what);
+    }
 }

@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     let d_model = config.count("hidden_size")?;
     let n_heads = config.count("num_attention_heads")?;
-    let n_layers = config.count("num_hidden_layers")?;
+    let n_layers = config.layers("num_hidden_layers")?;
     let d_head = config.opt_count("head_dim")?.unwrap_or(256);
     let norm = NormSpec {
         kind: NormKind::Rms,
@@ -25,7 +25,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         n_kv_heads: config.opt_count("num_key_value_heads")?.unwrap_or(n_heads),
         d_head,
         scale: config.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),
-        soft_cap: config.opt_positive("attn_logit_softcapping")?,
+        soft_cap: config.positive_or_none("attn_logit_softcapping", 50.0)?,
         qk_norm: None,
         qkv_bias: bias,
         out_bias: bias,
@@ -66,7 +66,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         final_norm: norm,
         unembed: UnembedSpec {
             tied: config.flag("tie_word_embeddings", true)?,
-            soft_cap: config.opt_positive("final_logit_softcapping")?,
+            soft_cap: config.positive_or_none("final_logit_softcapping", 30.0)?,
         },
         ignored_positions: 1,
     })

@@ -16,7 +16,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     // Published configs leave out what has its usual value.
     let count = |key, usual| Ok::<_, SpecError>(config.opt_count(key)?.unwrap_or(usual));
     let d_model = count("hidden_size", 2304)?;
-    let n_layers = count("num_hidden_layers", 26)?;
+    let n_layers = config.opt_layers("num_hidden_layers")?.unwrap_or(26);
     let norm = NormSpec {
         kind: NormKind::Rms,
         eps: config.opt_positive("rms_norm_eps")?.unwrap_or(1e-6),

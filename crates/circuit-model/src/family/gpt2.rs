@@ -53,7 +53,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         d_vocab: config.count("vocab_size")?,
         n_ctx: config.opt_count("n_positions")?.or(n_ctx).unwrap_or(1024),
         embed: EmbedSpec { scale: None, learned_positions: true },
-        layers: (0..config.count("n_layer")?).map(layer).collect(),
+        layers: (0..config.layers("n_layer")?).map(layer).collect(),
         final_norm: norm,
         unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", true)?, soft_cap: None },
         ignored_positions: 1,

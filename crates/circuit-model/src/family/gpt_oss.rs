@@ -13,7 +13,7 @@ const FAMILY: &str = "gpt_oss";
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     let n_heads = config.count("num_attention_heads")?;
-    let n_layers = config.count("num_hidden_layers")?;
+    let n_layers = config.layers("num_hidden_layers")?;
     let d_head = config.opt_count("head_dim")?.unwrap_or(64);
     let norm = NormSpec {
         kind: NormKind::Rms,

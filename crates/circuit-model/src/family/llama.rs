@@ -46,7 +46,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         d_vocab: config.count("vocab_size")?,
         n_ctx: config.opt_count("max_position_embeddings")?.unwrap_or(2048),
         embed: EmbedSpec { scale: None, learned_positions: false },
-        layers: vec![layer; config.count("num_hidden_layers")?],
+        layers: vec![layer; config.layers("num_hidden_layers")?],
         final_norm: norm,
         unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", false)?, soft_cap: None },
         ignored_positions: 1,

@@ -80,9 +80,14 @@ fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec,
 /// Rotary positions from an object of their own.
 fn stretched_rope(object: &HfConfig, family: &str, theta: f64) -> Result<RopeSpec, SpecError> {
     let theta = object.opt_positive("rope_theta")?.unwrap_or(theta);
-    // `type` is an older name of the same.
-    let older = object.opt_text("type")?;
-    let kind = object.opt_text("rope_type")?.or(older);
+    // Two names of one key; newer files hold both.
+    let (kind, older) = (object.opt_text("rope_type")?, object.opt_text("type")?);
+    if let (Some(kind), Some(older)) = (&kind, &older)
+        && kind != older
+    {
+        return Err(object.refuse("type", "the same as rope_type"));
+    }
+    let kind = kind.or(older);
     let scaling = match kind.as_deref().unwrap_or("default") {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: object.positive("factor")? },

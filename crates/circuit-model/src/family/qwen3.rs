@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     let n_heads = config.count("num_attention_heads")?;
-    let n_layers = config.count("num_hidden_layers")?;
+    let n_layers = config.layers("num_hidden_layers")?;
     let d_head = config.opt_count("head_dim")?.unwrap_or(128);
     let norm = NormSpec {
         kind: NormKind::Rms,
