@@ -404,3 +404,29 @@ fn keys_that_are_absent_have_the_family_s_defaults() {
     edit_json(&path, |config| config["rope_scaling"]["type"] = "linear".into());
     refused(&run(&["describe", folder.to_str().unwrap()]), 3, &["rope_scaling", "rope_type"]);
 }
+
+#[test]
+fn a_view_goes_over_to_a_new_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let view = demo().join("view.json");
+    let with_view = |slug: &str, view: &str| {
+        let to =
+            ["--slug", slug, "--graph-file-dir", &at("graphs"), "-o", &at("g.safetensors"), "--view", view];
+        attribute(&demo(), &[&["-p", PROMPT][..], &to].concat())
+    };
+    assert!(with_view("first", view.to_str().unwrap()).status.success());
+    let read = |name: &str| serde_json::from_slice::<Value>(&std::fs::read(at(name)).unwrap()).unwrap();
+    let first = read("graphs/first.json");
+    assert_eq!(first["qParams"]["supernodes"][0][0], "Texas city");
+    // Everything that the demo pins is in its graph.
+    let ids: Vec<_> = first["nodes"].as_array().unwrap().iter().map(|node| &node["node_id"]).collect();
+    assert!(first["qParams"]["pinnedIds"].as_array().unwrap().iter().all(|pin| ids.contains(&pin)));
+    // From a graph file, by way of the raw graph.
+    let raw = at("g.safetensors");
+    let to = ["--slug", "second", "--graph-file-dir", &at("graphs"), "--view", &at("graphs/first.json")];
+    assert!(run(&[&["graph-files", &raw][..], &to].concat()).status.success());
+    assert_eq!(read("graphs/second.json")["qParams"], first["qParams"]);
+    std::fs::write(at("list.json"), "[1]").unwrap();
+    refused(&with_view("third", &at("list.json")), 3, &["list.json", "no view"]);
+}

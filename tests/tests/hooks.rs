@@ -24,7 +24,7 @@ fn what_was_asked_of_a_site_happens_or_is_an_error() {
     let edit = || Hooks::new().edit(site("blocks.1.hook_mlp_out"), Ok);
     assert!(matches!(edit().finish(), Err(ModelError::SiteNotReached { .. })));
     let mut reached = edit();
-    run(&mut reached).unwrap();
+    let _ = run(&mut reached).unwrap();
     assert!(reached.finish().unwrap().is_empty());
     // Values of another shape, given or made.
     let wrong = Tensor::zeros([1, 2, 128], (Kind::Float, Device::Cpu));
@@ -46,8 +46,8 @@ fn what_was_asked_of_a_site_happens_or_is_an_error() {
     let one = || Tensor::ones([1, 1, 128], (Kind::Float, Device::Cpu));
     let mut twice = Hooks::new().add(at, one()).add(at, one()).record([at]);
     let mut plain = Hooks::new().record([at]);
-    model.forward(&tokens.repeat(2), &mut twice).unwrap();
-    model.forward(&tokens.repeat(2), &mut plain).unwrap();
+    let _ = model.forward(&tokens.repeat(2), &mut twice).unwrap();
+    let _ = model.forward(&tokens.repeat(2), &mut plain).unwrap();
     let moved = &twice.finish().unwrap()[&at] - &plain.finish().unwrap()[&at];
     assert!((moved - 2.0).abs().max().double_value(&[]) < 1e-5);
 }

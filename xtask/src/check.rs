@@ -3,8 +3,9 @@
 //! A failing step does not stop the others: one run shows all that is wrong. Without LibTorch only the steps that need
 //! none are run.
 
-use crate::{bootstrap, shell, tidy};
+use crate::{bootstrap, shell, tidy, web};
 use anyhow::{Result, ensure};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,14 @@ pub(crate) fn run() -> Result<ExitCode> {
     let libtorch = report.step("bootstrap", || bootstrap::run(bootstrap::Options::default()));
     report.step("format", || cargo(&["fmt", "--all", "--", "--check"]));
     report.step("tidy", ensure_tidy);
+    // First, so that the binary which the browser tests run has the page in it.
+    let page = match web::node() {
+        Ok(()) => report.step("page: build", web::build),
+        Err(why) => {
+            report.skip(&format!("the page and its tests ({why:#})"));
+            false
+        }
+    };
     if libtorch {
         report.step("lints", || {
             cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
@@ -29,8 +38,27 @@ pub(crate) fn run() -> Result<ExitCode> {
         });
         report.skip("lints, and tests with LibTorch");
     }
+    if page {
+        report.step("page: types", || web::script("check", &[]));
+        report.step("page: lint", || web::script("lint", &[]));
+        report.step("page: tests", || web::script("test", &[]));
+        match (libtorch, web::chromium()) {
+            (true, Some(chromium)) => {
+                report.step("page: tests in a browser", || browser_tests(&chromium));
+            }
+            (true, None) => report.skip("page: tests in a browser (there is no Chromium)"),
+            (false, _) => report.skip("page: tests in a browser (there is no LibTorch)"),
+        }
+    }
     println!("\n{}", report.summary());
     Ok(if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The page in the real binary.
+fn browser_tests(chromium: &Path) -> Result<()> {
+    cargo(&["build", "--quiet", "--package", "circuit-cli"])?;
+    let binary = shell::target().join("debug/circuit-tracer");
+    web::script("e2e", &[("CHROMIUM", chromium), ("CIRCUIT_TRACER_BIN", &binary)])
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

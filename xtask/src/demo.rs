@@ -1,53 +1,96 @@
-//! `cargo xtask demo`: from a fresh clone to a graph of the demo prompt. What the graph is, circuit-tracer says.
+//! `cargo xtask demo`: from a fresh clone to the graph of the demo prompt in the browser, with an annotated subgraph.
+//!
+//! What the graph is, circuit-tracer says; what is pinned, grouped and labelled, `demo/view.json`.
 
-use crate::{bootstrap, shell};
+use crate::{bootstrap, shell, web};
 use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
 
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 const SLUG: &str = "dallas-austin";
 const FOLDER: &str = "demo-out";
 
-/// Sets up, builds, traces, and says where the files are.
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Options<'a> {
+    serve: bool,
+    /// For `circuit-tracer attribute`.
+    further: &'a [&'a str],
+}
+
+/// Sets up, builds, traces, says where the files are, and serves the page on them.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let further = further(args)?;
+    let options = Options::parse(args)?;
     bootstrap::run(bootstrap::Options::default())?;
+    println!("\n== page");
+    match web::node() {
+        Ok(()) => web::build()?,
+        Err(why) => println!("The page is left out: {why:#}"),
+    }
     println!("\n== build");
     shell::run(shell::cargo().args(["build", "--package", "circuit-cli"]))?;
     println!("\n== trace");
     std::fs::create_dir_all(shell::root().join(FOLDER))
         .with_context(|| format!("cannot make the folder {FOLDER}"))?;
     let raw = format!("{FOLDER}/{SLUG}.safetensors");
-    let mut attribute = shell::cargo();
-    attribute.args(["run", "--quiet", "--package", "circuit-cli", "--", "attribute"]);
-    attribute.args(["-m", "demo/model", "-t", "demo/transcoders", "-p", PROMPT]);
-    attribute.args(["--slug", SLUG, "--graph-file-dir", FOLDER, "-o", &raw]).args(further);
-    shell::run(&mut attribute)?;
+    let mut attribute = circuit_tracer();
+    attribute.args(["attribute", "-m", "demo/model", "-t", "demo/transcoders", "-p", PROMPT]);
+    attribute.args(["--slug", SLUG, "--graph-file-dir", FOLDER, "-o", &raw, "--view", "demo/view.json"]);
+    shell::run(attribute.args(options.further))?;
     println!("\nThe graph of \"{PROMPT}\":");
-    println!("  {FOLDER}/{SLUG}.json         pruned, for a viewer of attribution graphs");
+    println!("  {FOLDER}/{SLUG}.json         pruned, annotated, for a viewer of attribution graphs");
     println!("  {raw}  raw, all nodes");
-    Ok(())
+    let mut serve = circuit_tracer();
+    serve.args(["serve", "--graph-file-dir", FOLDER]);
+    if !options.serve {
+        println!("To look at it: {}", shell::words(&serve));
+        return Ok(());
+    }
+    println!("\n== look (Ctrl-C ends)");
+    let address = format!("http://127.0.0.1:8041/?slug={SLUG}");
+    println!("{address}");
+    open_later(&address);
+    shell::run(&mut serve)
 }
 
-/// The arguments behind `--`. There is no page to serve yet, so `--no-server` changes nothing.
-fn further<'a>(args: &'a [&'a str]) -> Result<&'a [&'a str]> {
-    match args {
-        ["--no-server", rest @ ..] => further(rest),
-        ["--", rest @ ..] => Ok(rest),
-        [] => Ok(&[]),
-        [other, ..] => {
-            bail!("`{other}` is not understood; arguments of `circuit-tracer attribute` go behind `--`")
+fn circuit_tracer() -> Command {
+    let mut command = Command::new(shell::target().join("debug/circuit-tracer"));
+    command.current_dir(shell::root());
+    command
+}
+
+/// Shows the page in the user's browser once the server had a moment to start; where there is no desktop, nothing happens.
+fn open_later(address: &str) {
+    let address = address.to_owned();
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let mut open = Command::new("xdg-open");
+        let _ = open.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    });
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: &'a [&'a str]) -> Result<Self> {
+        match args {
+            ["--no-server", rest @ ..] => Ok(Self { serve: false, ..Self::parse(rest)? }),
+            ["--", further @ ..] => Ok(Self { serve: true, further }),
+            [] => Ok(Self { serve: true, further: &[] }),
+            [other, ..] => {
+                bail!("`{other}` is not understood; arguments of `circuit-tracer attribute` go behind `--`")
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::further;
+    use super::Options;
 
     #[test]
     fn arguments_go_behind_two_dashes() {
-        assert_eq!(further(&["--no-server", "--", "--no-server", "x"]).unwrap(), ["--no-server", "x"]);
-        assert!(further(&[]).unwrap().is_empty());
-        assert!(further(&["--verbose"]).unwrap_err().to_string().contains("`--verbose`"));
+        let options = Options::parse(&["--no-server", "--", "--no-server", "x"]).unwrap();
+        assert_eq!(options, Options { serve: false, further: &["--no-server", "x"] });
+        assert!(Options::parse(&[]).unwrap().serve);
+        assert!(Options::parse(&["--verbose"]).unwrap_err().to_string().contains("`--verbose`"));
     }
 }

@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod shell;
 mod tidy;
+mod web;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -24,10 +25,15 @@ cargo xtask bootstrap [--cuda] [--check]
     --check    also compares the contents of all installed files with their checksums
 
 cargo xtask demo [--no-server] [-- ARGUMENTS]
-    Bootstrap, build, and trace the demo prompt through the demo model; ARGUMENTS go to `circuit-tracer attribute`.
+    Bootstrap, build, trace the demo prompt through the demo model, and open the page on its graph; --no-server ends without
+    serving. ARGUMENTS go to `circuit-tracer attribute`.
 
 cargo xtask test
-    Bootstrap, then format, lints, tidy and all tests, with a summary.
+    Bootstrap, then format, lints, tidy, all tests, and the page's own checks and tests, with a summary. The page is left out
+    where Node is missing, its tests in a browser where Chromium is.
+
+cargo xtask web
+    The page: npm ci where the lock file has changed, and the build that the binary takes in. Needs Node.
 
 cargo xtask tidy
     The rules of this repository: arrows between crates, first lines, what stays in which crate.
@@ -56,6 +62,10 @@ fn run(args: &[&str]) -> Result<ExitCode> {
         ["demo", rest @ ..] => demo::run(rest)?,
         ["test"] => return check::run(),
         ["tidy"] => return tidy::run(),
+        ["web"] => {
+            web::node()?;
+            web::build()?;
+        }
         ["bench", rest @ ..] => {
             bootstrap::run(bootstrap::Options::default())?;
             shell::run(shell::cargo().args(["bench", "--package", "circuit-benches", "--"]).args(rest))?;

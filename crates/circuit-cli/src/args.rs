@@ -129,6 +129,9 @@ pub(crate) struct AttributeArgs {
     /// Print one JSON object instead of the summary.
     #[arg(long)]
     pub(crate) json: bool,
+    /// What the page shows at first: the view (pins, groups, labels) of another graph file, or a file with a view alone.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) view: Option<PathBuf>,
     /// Write JSON that fits Neuronpedia's schema.
     #[arg(long)]
     pub(crate) neuronpedia: bool,
@@ -235,6 +238,9 @@ pub(crate) struct GraphFilesArgs {
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) thresholds: ThresholdArgs,
+    /// What the page shows at first: the view (pins, groups, labels) of another graph file, or a file with a view alone.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) view: Option<PathBuf>,
     /// Write JSON that fits Neuronpedia's schema.
     #[arg(long)]
     pub(crate) neuronpedia: bool,

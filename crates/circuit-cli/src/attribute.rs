@@ -10,7 +10,7 @@ use crate::stop::CleanStop;
 use crate::summary::Summary;
 use crate::targets_file;
 use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute};
-use circuit_format::{GenerationSettings, Neuronpedia};
+use circuit_format::{GenerationSettings, GraphFileOptions, Neuronpedia};
 use circuit_graph::{Graph, ModelInfo, Target, prune};
 use circuit_index::{NodeLayout, TokenId};
 use circuit_model::Model;
@@ -118,7 +118,15 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
             edge_threshold: Some(plan.thresholds.edge()),
             ..Neuronpedia::default()
         });
-        files::write_json(dir, slug, &graph, &pruned, plan.thresholds, Vec::new(), neuronpedia)
+        let options = GraphFileOptions {
+            slug: slug.clone(),
+            scan: None,
+            transcoder_list: Vec::new(),
+            node_threshold: Some(plan.thresholds.node()),
+            view: plan.view.clone(),
+            neuronpedia,
+        };
+        files::write_json(dir, &graph, &pruned, &options)
     });
     let raw = plan.raw.as_ref().map(|raw| raw.write(&graph));
     let written: Vec<_> = [raw, json].into_iter().flatten().collect::<Result<_, _>>()?;

@@ -5,10 +5,11 @@ use crate::failure::{Code, Failure};
 use crate::plan::{self, RawFile};
 use crate::say::say;
 use crate::stop::CleanStop;
+use crate::view;
 use circuit_format::{
-    GraphFileOptions, Kept, Neuronpedia, PtGraph, PtLimit, Slug, read_pt, read_safetensors, write_graph_files,
+    GraphFileOptions, Kept, Neuronpedia, PtGraph, PtLimit, read_pt, read_safetensors, write_graph_files,
 };
-use circuit_graph::{Graph, Pruned, Thresholds, prune};
+use circuit_graph::{Graph, Pruned, prune};
 use circuit_model::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
@@ -35,13 +36,22 @@ pub(crate) fn run(args: GraphFilesArgs) -> Result<String, Failure> {
         )),
         None => {}
     }
+    let view = args.view.as_deref().map(view::read).transpose()?.unwrap_or_default();
     let _stop = CleanStop::begin()?;
     let json = json.map(|(folder, slug)| {
         let pruned = prune(&graph, thresholds);
         let neuronpedia = args
             .neuronpedia
             .then(|| Neuronpedia { edge_threshold: Some(thresholds.edge()), ..Neuronpedia::default() });
-        write_json(&folder, &slug, &graph, &pruned, thresholds, transcoder_list, neuronpedia)
+        let options = GraphFileOptions {
+            slug,
+            scan: None,
+            transcoder_list,
+            node_threshold: Some(thresholds.node()),
+            view,
+            neuronpedia,
+        };
+        write_json(&folder, &graph, &pruned, &options)
     });
     let raw = raw.map(|raw| raw.write(&graph));
     let written: Vec<_> = [raw, json].into_iter().flatten().collect::<Result<_, _>>()?;
@@ -78,23 +88,13 @@ pub(crate) fn read_raw(path: &Path) -> Result<RawGraph, Failure> {
 /// Writes `<slug>.json` and its entry in the listing; gives the file's path.
 pub(crate) fn write_json(
     folder: &Path,
-    slug: &Slug,
     graph: &Graph,
     pruned: &Pruned,
-    thresholds: Thresholds,
-    transcoder_list: Vec<String>,
-    neuronpedia: Option<Neuronpedia>,
+    options: &GraphFileOptions,
 ) -> Result<PathBuf, Failure> {
     let edges = (0..graph.rows.n_rows())
         .flat_map(|row| pruned.row(row).iter().map(move |&column| (row, column as usize)));
     let cumulative: Vec<f32> = pruned.cumulative().iter().map(|&share| share as f32).collect();
     let kept = Kept { nodes: pruned.kept(), edges, cumulative: &cumulative };
-    let options = GraphFileOptions {
-        slug: slug.clone(),
-        scan: None,
-        transcoder_list,
-        node_threshold: Some(thresholds.node()),
-        neuronpedia,
-    };
-    Ok(write_graph_files(folder, graph, &kept, &options).map_err(Failure::writing)?.path)
+    Ok(write_graph_files(folder, graph, &kept, options).map_err(Failure::writing)?.path)
 }

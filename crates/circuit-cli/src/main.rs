@@ -16,6 +16,7 @@ mod serve;
 mod stop;
 mod summary;
 mod targets_file;
+mod view;
 
 use args::{Args, Command};
 use clap::Parser;

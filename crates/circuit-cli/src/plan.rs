@@ -4,8 +4,10 @@ use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
 use crate::failure::{Code, Failure};
 use crate::say::say;
 use crate::serve;
+use crate::view;
 use circuit_format::{
-    PtLimit, Slug, check_destination, check_pt_size, pt_size, read_listing, write_pt, write_safetensors,
+    PtLimit, QParams, Slug, check_destination, check_pt_size, pt_size, read_listing, write_pt,
+    write_safetensors,
 };
 use circuit_graph::{Graph, Thresholds};
 use circuit_index::NodeLayout;
@@ -75,6 +77,8 @@ pub(crate) struct Plan {
     pub(crate) thresholds: Thresholds,
     pub(crate) raw: Option<RawFile>,
     pub(crate) json: Option<(PathBuf, Slug)>,
+    /// What the page shows of the JSON file at first.
+    pub(crate) view: QParams,
     pub(crate) server: Option<serve::Plan>,
 }
 
@@ -97,6 +101,7 @@ impl Plan {
             return Err(Failure::usage(format!("--desired-logit-prob is {found}, expected 0 to 1")));
         }
         let thresholds = thresholds(args.thresholds)?;
+        let view = args.view.as_deref().map(view::read).transpose()?.unwrap_or_default();
         let json = json_place(args.slug.as_deref(), args.graph_file_dir.as_deref())?;
         let server = match (args.server, &json) {
             (false, _) => None,
@@ -133,7 +138,7 @@ impl Plan {
             Dtype::Float16 => (Kind::Half, "float16"),
             Dtype::Float64 => (Kind::Double, "float64"),
         };
-        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json, server })
+        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json, view, server })
     }
 }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
-use circuit_format::{GraphFileOptions, Kept, Slug, read_safetensors, write_graph_files, write_safetensors};
+use circuit_format::{
+    GraphFileOptions, Kept, QParams, Slug, read_safetensors, write_graph_files, write_safetensors,
+};
 use circuit_graph::{Graph, ModelInfo, Rows, Target};
 use circuit_index::{ActiveIndex, FeatureId, TokenId};
 
@@ -38,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scan: None,
         transcoder_list: Vec::new(),
         node_threshold: Some(1.0),
+        view: QParams::default(),
         neuronpedia: None,
     };
     // Everything that is not zero stays; `circuit-graph` prunes real graphs.

@@ -44,22 +44,23 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    more: Map<String, Value>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Further keys of the answer. (A map would make every result of this crate large.)
+    more: Vec<(String, Value)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Map::new(), header: None }
+        Self { status, code, message: message.into(), more: Vec::new(), header: None }
     }
 
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(key.into(), value.into());
+        self.more.push((key.into(), value.into()));
         self
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -150,7 +151,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.extend(self.header);
+        headers.extend(self.header.map(|header| *header));
         response
     }
 }

@@ -243,15 +243,13 @@ fn activation(
     n_features: i64,
 ) -> Result<Activation, TranscoderError> {
     let bad = |reason: String| Err(TranscoderError::Config { path: config.path.clone(), reason });
-    let fits = |k| i64::try_from(k).is_ok_and(|k| k <= n_features);
+    let few = |k| bad(format!("k = {k}, but the set has only {n_features} features per layer"));
     match (threshold, config.selection) {
         (Some(threshold), Selection::Threshold) => Ok(Activation::JumpRelu { threshold }),
         (None, Selection::Threshold) => Ok(Activation::Relu),
-        (None, Selection::TopK(k)) if fits(k) => Ok(Activation::TopK { k }),
-        (None, Selection::ReluTopK(k)) if fits(k) => Ok(Activation::ReluTopK { k }),
-        (None, Selection::TopK(k) | Selection::ReluTopK(k)) => {
-            bad(format!("k = {k}, but the set has only {n_features} features per layer"))
-        }
+        (None, Selection::TopK(k) | Selection::ReluTopK(k)) if k > n_features as usize => few(k),
+        (None, Selection::TopK(k)) => Ok(Activation::TopK { k }),
+        (None, Selection::ReluTopK(k)) => Ok(Activation::ReluTopK { k }),
         (Some(_), _) => bad("activation is topk, but the files hold thresholds".into()),
     }
 }

@@ -38,6 +38,8 @@ pub struct GraphFileOptions {
     pub transcoder_list: Vec<String>,
     /// The threshold with which nodes were pruned.
     pub node_threshold: Option<f64>,
+    /// What the page shows at first: pins, groups, labels.
+    pub view: QParams,
     /// Whether the file is for Neuronpedia, and what to tell it.
     pub neuronpedia: Option<Neuronpedia>,
 }
@@ -95,7 +97,7 @@ where
         source,
     })?;
     let listing = Listing::open(folder)?;
-    let written = write_graph_json(&path, graph, kept, &metadata)?;
+    let written = write_graph_json(&path, graph, kept, &metadata, &options.view)?;
     listing.add(&metadata)?;
     Ok(written)
 }
@@ -110,6 +112,7 @@ pub fn write_graph_json<E>(
     graph: &Graph,
     kept: &Kept<'_, E>,
     metadata: &Metadata,
+    view: &QParams,
 ) -> Result<Written, FormatError>
 where
     E: IntoIterator<Item = (usize, usize)> + Clone,
@@ -118,7 +121,7 @@ where
     let content = Content::new(graph, kept).map_err(|problem| problem.at(path))?;
     let file = File {
         metadata,
-        q_params: QParams::default(),
+        q_params: view,
         nodes: Stream(|| content.node_records()),
         links: Stream(|| content.link_records()),
     };
@@ -132,7 +135,7 @@ where
 struct File<'a, N: Serialize, L: Serialize> {
     metadata: &'a Metadata,
     #[serde(rename = "qParams")]
-    q_params: QParams,
+    q_params: &'a QParams,
     nodes: N,
     links: L,
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{ToyKept, data, graphs, json_file, options, toy};
 use circuit_format::{
-    FeatureDetails, FormatError, GenerationSettings, Info, Kept, Neuronpedia, Slug, feature_number,
+    FeatureDetails, FormatError, GenerationSettings, Info, Kept, Neuronpedia, QParams, Slug, feature_number,
     read_graph_json, write_graph_files, write_graph_json,
 };
 use circuit_index::FeatureId;
@@ -78,7 +78,8 @@ fn kept_that_does_not_fit_is_refused() {
         (13, vec![(2, 1), (2, 1)], 13, "ascending"),
     ] {
         let kept = Kept { nodes: &good.nodes[..nodes], edges, cumulative: &good.cumulative[..cumulative] };
-        let error = write_graph_json(&path, &toy(), &kept, &metadata).unwrap_err().to_string();
+        let error =
+            write_graph_json(&path, &toy(), &kept, &metadata, &QParams::default()).unwrap_err().to_string();
         assert!(error.contains(message) && error.contains("x.json"), "{error}");
         assert!(!path.exists());
     }

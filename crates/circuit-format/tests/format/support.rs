@@ -1,6 +1,6 @@
 //! Graphs to write: a small one made by hand, random ones, and the golden cases.
 
-use circuit_format::{GraphFileOptions, Kept, Slug};
+use circuit_format::{GraphFileOptions, Kept, QParams, Slug};
 use circuit_graph::{Graph, ModelInfo, Rows, Target};
 use circuit_index::{ActiveIndex, FeatureId, TokenId};
 use proptest::prelude::*;
@@ -23,6 +23,7 @@ pub(crate) fn options(slug: &str) -> GraphFileOptions {
         scan: None,
         transcoder_list: Vec::new(),
         node_threshold: Some(0.8),
+        view: QParams::default(),
         neuronpedia: None,
     }
 }

@@ -1,0 +1,54 @@
+// How the page is tried in a browser: Chromium alone, once with WebGL by software and once without it. Nothing here is a test.
+//
+// CIRCUIT_TRACER_BIN names the binary that serves the page (else the one that was built last in the workspace's target folder),
+// CIRCUIT_TRACER_PAGE a folder with a built page to try instead of the one in the binary, CHROMIUM the browser. Without a browser
+// every test is skipped, and that is said.
+
+import { existsSync } from "node:fs";
+import { defineConfig } from "@playwright/test";
+import { CHROMIUM } from "./where";
+
+if (!existsSync(CHROMIUM)) console.log(`skipped: there is no Chromium at ${CHROMIUM}`);
+
+const QUIET = [
+  "--no-sandbox",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--no-first-run",
+  "--mute-audio",
+];
+
+export default defineConfig({
+  testDir: ".",
+  outputDir: "../test-results",
+  reporter: [["list"]],
+  workers: 1,
+  // A test that passes only the second time has found something.
+  retries: 0,
+  forbidOnly: true,
+  timeout: 60_000,
+  expect: { timeout: 5_000 },
+  use: {
+    viewport: { width: 1440, height: 900 },
+    colorScheme: "light",
+    locale: "en-GB",
+    trace: "off",
+  },
+  projects: [
+    {
+      name: "webgl",
+      use: {
+        launchOptions: {
+          executablePath: CHROMIUM,
+          args: [...QUIET, "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
+        },
+      },
+    },
+    {
+      // Only what depends on how links are drawn.
+      name: "no-webgl",
+      grep: /@drawing/,
+      use: { launchOptions: { executablePath: CHROMIUM, args: [...QUIET, "--disable-gpu", "--disable-3d-apis"] } },
+    },
+  ],
+});
