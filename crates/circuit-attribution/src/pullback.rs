@@ -28,7 +28,6 @@ use circuit_index::{ActiveIndex, Layer, LayerSite, Pos};
 use circuit_model::{Block, Norm};
 use circuit_replacement::{FrozenLayer, LocalReplacement};
 use circuit_transcoder::Transcoder;
-use std::ops::Range;
 use tch::{Kind, Tensor};
 
 /// Rows that go down together. More make larger products, fewer keep the gradients in the processor's caches.
@@ -58,8 +57,6 @@ impl Read {
 pub struct PullBack<'a> {
     replacement: &'a LocalReplacement<'a>,
     attention: Vec<Attention>,
-    /// `[n_sources]`: for each source in source order its place in the sums.
-    in_source_order: Tensor,
     reads_at: LayerSite,
     writes_at: LayerSite,
 }
@@ -139,12 +136,6 @@ fn fold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
     norm.centre(&(matrix * norm.gain()))
 }
 
-/// `A[row, p] = g[p] · write[p]` for sources of which each position has one.
-fn contract_each(g: &Tensor, writes: &Tensor, sums: &Tensor, place: Range<usize>) {
-    let effects = g.bmm(&writes.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
-    sums.narrow(1, place.start as i64, effects.size()[1]).copy_(&effects);
-}
-
 impl<'a> PullBack<'a> {
     /// Prepares the attention layers of a prompt.
     ///
@@ -156,10 +147,7 @@ impl<'a> PullBack<'a> {
             let pairs = replacement.model().blocks().iter().zip(&replacement.trace().layers);
             let attention =
                 tch::no_grad(|| pairs.map(|(block, frozen)| Attention::new(block, frozen)).collect());
-            let places = replacement.by_position().places().into_iter().map(|place| place as i64);
-            let places = Tensor::from_slice(&places.collect::<Vec<_>>());
-            let in_source_order = places.to_device(replacement.model().device());
-            Ok(Self { replacement, attention, in_source_order, reads_at: info.reads, writes_at: info.writes })
+            Ok(Self { replacement, attention, reads_at: info.reads, writes_at: info.writes })
         })
     }
 
@@ -184,14 +172,16 @@ impl<'a> PullBack<'a> {
         reads: &[Read],
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, AttributionError> {
+        let by_position = self.replacement.by_position();
         let mut rows = vec![Vec::new(); reads.len()];
+        let mut sums = vec![0.0; by_position.n_sources()];
         for together in self.cut(reads) {
             let block = self.together(reads, &together)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
             for (nth, &read) in together.iter().enumerate() {
-                let seen = self.replacement.order().visible_from(self.place(&reads[read]).0);
-                let mut row = vec![0.0; seen];
-                let source = block.get(nth as i64).narrow(0, 0, seen as i64);
-                source.f_copy_data(&mut row, seen)?;
+                block.get(nth as i64).f_copy_data(&mut sums, by_position.n_sources())?;
+                let layer = self.place(&reads[read]).0;
+                let mut row = Vec::with_capacity(self.replacement.order().visible_from(layer));
+                by_position.visible_from(layer).for_each(|piece| row.extend_from_slice(&sums[piece]));
                 rows[read] = row;
             }
             done(together.len());
@@ -204,13 +194,18 @@ impl<'a> PullBack<'a> {
     /// # Errors
     /// As [`PullBack::rows`].
     pub fn dense_rows(&self, reads: &[Read]) -> Result<Tensor, AttributionError> {
-        let like = (self.replacement.model().wide_kind(), self.replacement.model().device());
-        let all = Tensor::zeros([reads.len() as i64, self.replacement.order().n_sources() as i64], like);
+        let by_position = self.replacement.by_position();
+        let places = by_position.visible_from(self.attention.len()).flatten().map(|place| place as i64);
+        let places =
+            Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(self.replacement.model().device());
+        let all = Tensor::zeros(
+            [reads.len() as i64, by_position.n_sources() as i64],
+            (self.replacement.model().wide_kind(), self.replacement.model().device()),
+        );
         for together in self.cut(reads) {
-            let block = self.together(reads, &together)?;
+            let block = self.together(reads, &together)?.f_index_select(1, &places)?;
             for (nth, &read) in together.iter().enumerate() {
-                let row = block.get(nth as i64);
-                all.get(read as i64).narrow(0, 0, row.size()[0]).f_copy_(&row)?;
+                all.get(read as i64).f_copy_(&block.get(nth as i64))?;
             }
         }
         Ok(all)
@@ -228,20 +223,21 @@ impl<'a> PullBack<'a> {
         groups
     }
 
-    /// Takes one group of rows down through all layers; `[n_together, sources visible from the highest]`.
+    /// Takes one group of rows down through all layers; `[n_together, n_sources]`, position by position.
     fn together(&self, reads: &[Read], group: &[usize]) -> Result<Tensor, AttributionError> {
         circuit_torch::guard(|| tch::no_grad(|| self.sweep(reads, group)))
     }
 
     fn sweep(&self, reads: &[Read], group: &[usize]) -> Result<Tensor, AttributionError> {
-        let (model, order) = (self.replacement.model(), self.replacement.order());
+        let model = self.replacement.model();
         let like = (model.wide_kind(), model.device());
         let places: Vec<_> = group.iter().map(|&i| self.place(&reads[i])).collect();
         let top = places[0].0;
         let n_pos = places.iter().map(|p| p.1 + 1).max().unwrap_or(0) as i64;
         let d = model.spec().d_model as i64;
 
-        let sums = Tensor::zeros([group.len() as i64, order.n_sources() as i64], like);
+        let sums =
+            Tensor::zeros([group.len() as i64, self.replacement.by_position().n_sources() as i64], like);
         let mut joined = places.iter().take_while(|p| p.0 == self.attention.len()).count();
         let mut g = self.target_gradients(reads, &group[..joined], n_pos, d, like)?; // [pos, row, d_model]
         for l in (0..self.attention.len().min(top + 1)).rev() {
@@ -255,9 +251,10 @@ impl<'a> PullBack<'a> {
             g = self.descend(layer, g, features, &places[joined..joined + here]);
             joined += here;
         }
-        let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos);
-        contract_each(&g, &tokens, &sums, self.replacement.by_position().tokens());
-        Ok(sums.index_select(1, &self.in_source_order.narrow(0, 0, order.visible_from(top) as i64)))
+        let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos); // [pos, d_model]
+        let on_tokens = g.bmm(&tokens.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
+        sums.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
+        Ok(sums)
     }
 
     /// `g[last] = P(gain_f · w) / s_f`.
@@ -285,23 +282,18 @@ impl<'a> PullBack<'a> {
         Ok(g)
     }
 
-    /// `A[row, source] += g[p] · write` for all that write at a layer: one product per position for features, one in all for
-    /// errors.
+    /// `A[row, source] += g[p] · write` for all that is written at a layer: one product per position.
     fn contract(&self, g: &Tensor, layer: Layer, sums: &Tensor) {
-        let n_pos = g.size()[0];
         let sums = sums.narrow(0, 0, g.size()[1]);
-        let by_position = self.replacement.by_position();
-        let errors = self.replacement.error_writes(layer).narrow(0, 0, n_pos);
-        contract_each(g, &errors, &sums, by_position.errors(layer));
         let writers = self.replacement.transcoders().writers(layer.get());
-        let writes = self.replacement.feature_writes(layer);
+        let writes = self.replacement.writes(layer);
         let mut first = 0;
-        for p in 0..n_pos {
-            let features = by_position.features(writers.clone(), Pos::from(p as usize));
-            let n = features.len() as i64;
-            let written = writes.narrow(0, first, n); // [n, d_model]
-            let _ = sums.narrow(1, features.start as i64, n).addmm_(&g.get(p), &written.tr());
-            first += n;
+        for p in 0..g.size()[0] {
+            let sources = self.replacement.by_position().groups(writers.clone(), Pos::from(p as usize));
+            let (start, len) = (sources.start as i64, sources.len() as i64);
+            let written = writes.narrow(0, first, len); // [source, d_model]
+            let _ = sums.narrow(1, start, len).addmm_(&g.get(p), &written.tr());
+            first += len;
         }
     }
 

@@ -225,14 +225,14 @@ impl SourceOrder {
     }
 }
 
-/// The order in which effects are summed up: tokens, errors (layer-major), then position by position the active features,
-/// by layer, then index. In [`SourceOrder`] the features of one layer and position are neighbours; here all features of a
-/// position are, so that whatever writes at one layer and position is one range, from however many layers it comes.
+/// The order in which effects are summed up: tokens, then position by position, layer by layer the features by index and
+/// the error. In [`SourceOrder`] the groups of one layer are neighbours; here those of one position are, so that whatever
+/// writes at one layer and position is one range, from however many layers below it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionOrder {
     n_layers: usize,
     n_pos: usize,
-    /// `starts[p * n_layers + l]`: first feature of group (l, p); one entry more at the end.
+    /// `starts[p * n_layers + l]`: first source of group (l, p); one entry more at the end.
     starts: Vec<usize>,
 }
 
@@ -241,12 +241,12 @@ impl PositionOrder {
     #[must_use]
     pub fn new(order: &SourceOrder) -> Self {
         let (n_layers, n_pos) = (order.n_layers, order.n_pos);
-        let mut next = n_pos + n_layers * n_pos; // tokens and errors come first
+        let mut next = n_pos; // tokens come first
         let mut starts = Vec::with_capacity(n_layers * n_pos + 1);
         for p in 0..n_pos {
             for l in 0..n_layers {
                 starts.push(next);
-                next += order.group_features(l.into(), p.into()).len();
+                next += order.group(l.into(), p.into()).len();
             }
         }
         starts.push(next);
@@ -265,31 +265,17 @@ impl PositionOrder {
         0..self.n_pos
     }
 
-    /// The errors of a layer, one for each position.
+    /// The groups of a range of layers at a position: of each layer its features by index, then its error.
     #[must_use]
-    pub fn errors(&self, layer: Layer) -> Range<usize> {
-        let first = self.n_pos * (1 + layer.get());
-        first..first + self.n_pos
-    }
-
-    /// The features at a position that sit in a range of layers.
-    #[must_use]
-    pub fn features(&self, layers: Range<usize>, pos: Pos) -> Range<usize> {
+    pub fn groups(&self, layers: Range<usize>, pos: Pos) -> Range<usize> {
         let group = |layer| self.starts[pos.get() * self.n_layers + layer];
         group(layers.start)..group(layers.end)
     }
 
-    /// For each source in [`SourceOrder`] its place in this order.
-    #[must_use]
-    pub fn places(&self) -> Vec<usize> {
-        let mut places: Vec<usize> = self.tokens().collect();
-        for l in 0..self.n_layers {
-            for p in 0..self.n_pos {
-                places.extend(self.features(l..l + 1, p.into()));
-                places.push(self.errors(l.into()).start + p);
-            }
-        }
-        places
+    /// Where the sources that a row at `layer` sees stand here, piece by piece in [`SourceOrder`].
+    pub fn visible_from(&self, layer: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+        let groups = (0..layer).flat_map(|l| (0..self.n_pos).map(move |p| (l, p)));
+        std::iter::once(self.tokens()).chain(groups.map(|(l, p)| self.groups(l..l + 1, p.into())))
     }
 }
 
@@ -336,15 +322,15 @@ mod tests {
         let active = [FeatureId::new(0, 1, 7), FeatureId::new(0, 1, 9), FeatureId::new(1, 0, 2)];
         let source = SourceOrder::new(2, 2, &active);
         let order = PositionOrder::new(&source);
-        // tokens 0 1 | errors 2 3, 4 5 | position 0: layer 1's 6 | position 1: layer 0's 7 8
+        // tokens 0 1 | position 0: (0) error 2, (1) 3 error 4 | position 1: (0) 5 6 error 7, (1) error 8
         assert_eq!(order.n_sources(), source.n_sources());
-        assert_eq!((order.tokens(), order.errors(Layer(1))), (0..2, 4..6));
-        assert_eq!(order.features(0..2, Pos(0)), 6..7);
-        assert_eq!(order.features(0..1, Pos(0)), 6..6);
-        assert_eq!(order.features(0..2, Pos(1)), 7..9);
-        // tokens | error | two features, error | feature, error | error
-        assert_eq!(order.places(), [0, 1, 2, 7, 8, 3, 6, 4, 5]);
+        assert_eq!(order.tokens(), 0..2);
+        assert_eq!(order.groups(0..2, Pos(0)), 2..5);
+        assert_eq!(order.groups(1..2, Pos(0)), 3..5);
+        assert_eq!(order.groups(0..1, Pos(1)), 5..8);
+        assert_eq!(order.visible_from(2).flatten().collect::<Vec<_>>(), [0, 1, 2, 5, 6, 7, 3, 4, 8]);
+        assert_eq!(order.visible_from(1).collect::<Vec<_>>(), [0..2, 2..3, 5..8]);
         let empty = PositionOrder::new(&SourceOrder::new(1, 2, &[]));
-        assert_eq!((empty.features(0..1, Pos(1)), empty.n_sources()), (4..4, 4));
+        assert_eq!((empty.groups(0..1, Pos(1)), empty.n_sources()), (3..4, 4));
     }
 }

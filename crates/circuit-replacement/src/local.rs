@@ -5,7 +5,7 @@ use crate::{FrozenLayer, ReplacementError, Trace};
 use circuit_index::{FeatureId, Layer, LayerSite, PositionOrder, Site, SourceOrder, TokenId};
 use circuit_model::{Block, Hooks, Model, TokenBatch};
 use circuit_transcoder::TranscoderSet;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// A model and its transcoders on one prompt. All tensors are wide: fp32, or f64 for f64 weights.
 #[derive(Debug)]
@@ -16,10 +16,8 @@ pub struct LocalReplacement<'a> {
     ignored: usize,
     trace: Trace,
     parts: Parts,
-    /// What features write into the stream, layer by layer.
-    feature_writes: Vec<Tensor>,
-    /// What errors write into the stream.
-    error_writes: Vec<Tensor>,
+    /// What is written into the stream, layer by layer.
+    writes: Vec<Tensor>,
 }
 
 impl<'a> LocalReplacement<'a> {
@@ -58,23 +56,13 @@ impl<'a> LocalReplacement<'a> {
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
         let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
         let mut parts = Parts::new(transcoders, &inputs, &outputs, ignored)?;
-        let to_stream = |layer: usize, written: &Tensor, positions: &Tensor| {
-            to_stream(
-                &model.blocks()[layer],
-                &trace.layers[layer],
-                transcoders.info().writes,
-                written,
-                positions,
-            )
-        };
-        let every_position = Tensor::arange(tokens.len() as i64, (Kind::Int64, model.device()));
-        let writes = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
-        let feature_writes =
-            writes.map(|(l, (written, positions))| to_stream(l, &written, positions)).collect();
-        let errors = parts.errors.iter().enumerate();
-        let error_writes = errors.map(|(l, error)| to_stream(l, error, &every_position)).collect();
+        let written = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
+        let writes = written.map(|(l, (written, positions))| {
+            to_stream(&model.blocks()[l], &trace.layers[l], transcoders.info().writes, &written, positions)
+        });
+        let writes = writes.collect();
         let tokens = tokens.to_vec();
-        Ok(Self { model, transcoders, tokens, ignored, trace, parts, feature_writes, error_writes })
+        Ok(Self { model, transcoders, tokens, ignored, trace, parts, writes })
     }
 
     /// The model.
@@ -129,15 +117,11 @@ impl<'a> LocalReplacement<'a> {
         &self.parts.errors[layer.get()]
     }
 
-    /// What features write into the residual stream at a layer, `[n, d_model]`: position by position the active features of
-    /// the layers that write there ([`TranscoderSet::writers`]), by layer, then index.
-    pub fn feature_writes(&self, layer: Layer) -> &Tensor {
-        &self.feature_writes[layer.get()]
-    }
-
-    /// What errors write into the residual stream at a layer, `[pos, d_model]`.
-    pub fn error_writes(&self, layer: Layer) -> &Tensor {
-        &self.error_writes[layer.get()]
+    /// What is written into the residual stream at a layer, `[n, d_model]`: position by position the groups of the layers whose
+    /// features write there ([`TranscoderSet::writers`]), of each its features by index, then its error. An error of a layer
+    /// below writes nothing here and is zero.
+    pub fn writes(&self, layer: Layer) -> &Tensor {
+        &self.writes[layer.get()]
     }
 
     /// The order of all sources.

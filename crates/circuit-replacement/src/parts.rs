@@ -21,7 +21,8 @@ pub(crate) struct Parts {
     pub(crate) activations: Vec<Tensor>,
     pub(crate) order: SourceOrder,
     pub(crate) by_position: PositionOrder,
-    /// `[n, d_model]` for each layer: what features write there, in the order of [`PositionOrder`].
+    /// `[n, d_model]` for each layer: what is written there, in the order of [`PositionOrder`]. Errors of layers below are
+    /// among them and zero: they write nothing here.
     pub(crate) writes: Vec<Tensor>,
     /// `[n]` for each layer: at which position each of these is written.
     pub(crate) positions: Vec<Tensor>,
@@ -52,7 +53,7 @@ impl Parts {
         }
         let order = SourceOrder::new(n_layers, n_pos, &active);
         let by_position = PositionOrder::new(&order);
-        let (writes, positions) = written(set, &found, &by_position, &inputs[0]);
+        let (mut writes, positions) = written(set, &found, &by_position, &inputs[0]);
 
         let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
         for (l, transcoder) in set.layers().iter().enumerate() {
@@ -64,6 +65,8 @@ impl Parts {
                 return Err(ReplacementError::NotFinite { what: "reconstruction errors", culprit });
             }
             unexplained.push(unexplained_share(&outputs[l], &error, ignored)?);
+            let places = places_of(&by_position, set, l, l, |own| own.end - 1..own.end);
+            let _ = writes[l].index_copy_(0, &places.to_device(error.device()), &error);
             errors.push(error);
         }
         let activations = found.into_iter().map(|features| features.values).collect();
@@ -120,7 +123,7 @@ fn each_write(
     }
 }
 
-/// What features write at each layer, and at which positions.
+/// What features write at each layer, and at which positions; zeros for errors, which are not known yet.
 fn written(
     set: &TranscoderSet,
     found: &[ActiveFeatures],
@@ -129,9 +132,8 @@ fn written(
 ) -> (Vec<Tensor>, Vec<Tensor>) {
     let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
     let n_layers = found.len();
-    let at = |pos| Pos::from(pos as usize);
     let positions = (0..n_layers).map(|output| {
-        let n_at = |pos| by_position.features(set.writers(output), at(pos)).len();
+        let n_at = |pos| by_position.groups(set.writers(output), Pos::from(pos as usize)).len();
         let positions: Vec<i64> = (0..n_pos).flat_map(|pos| std::iter::repeat_n(pos, n_at(pos))).collect();
         Tensor::from_slice(&positions).to_device(like.device())
     });
@@ -141,18 +143,10 @@ fn written(
         .map(|positions| Tensor::zeros([positions.size()[0], d_model], (like.kind(), like.device())))
         .collect();
     for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
-        // Where the features of layer l stand among all that write at a layer.
-        let places = (l..n_layers).take(transcoder.n_outputs()).map(|output| {
-            let (mut places, mut first) = (Vec::new(), 0);
-            for pos in 0..n_pos {
-                let all = by_position.features(set.writers(output), at(pos));
-                let own = by_position.features(l..l + 1, at(pos));
-                places.extend(own.map(|place| (first + place - all.start) as i64));
-                first += all.len();
-            }
-            Tensor::from_slice(&places).to_device(like.device())
-        });
-        let places: Vec<Tensor> = places.collect();
+        let outputs = (l..n_layers).take(transcoder.n_outputs());
+        let places =
+            outputs.map(|output| places_of(by_position, set, output, l, |own| own.start..own.end - 1));
+        let places: Vec<Tensor> = places.map(|places| places.to_device(like.device())).collect();
         each_write(transcoder, features, |j, piece, rows| {
             if let Some(places) = places.get(j) {
                 let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
@@ -160,6 +154,24 @@ fn written(
         });
     }
     (writes, positions)
+}
+
+/// Where a part of each of a layer's groups stands, position by position, among all that is written at the layer `output`.
+fn places_of(
+    by_position: &PositionOrder,
+    set: &TranscoderSet,
+    output: usize,
+    layer: usize,
+    part: impl Fn(Range<usize>) -> Range<usize>,
+) -> Tensor {
+    let (mut places, mut first) = (Vec::new(), 0);
+    for pos in by_position.tokens().map(Pos::from) {
+        let all = by_position.groups(set.writers(output), pos);
+        let own = part(by_position.groups(layer..layer + 1, pos));
+        places.extend(own.map(|place| (first + place - all.start) as i64));
+        first += all.len();
+    }
+    Tensor::from_slice(&places)
 }
 
 fn to_vec(t: &Tensor) -> Result<Vec<i64>, ReplacementError> {
