@@ -12,6 +12,7 @@ import type { GraphEntry } from "../core/types";
 import type { Store } from "../store/store";
 import { Icon } from "./icons";
 import { currentGraph } from "./pointing";
+import { sentence } from "./text";
 
 /** Two lines hold no more. */
 const MOST_TOKENS = 64;
@@ -143,7 +144,7 @@ export function GraphPicker({ store }: { store: Store }) {
           </div>
           {entries.state === "error" && (
             <div class="notice notice-error" role="alert">
-              <p>{entries.message}</p>
+              <p>{sentence(entries.message)}</p>
               <button type="button" class="button" onClick={() => void store.refreshEntries()}>
                 Try again
               </button>
