@@ -2,8 +2,7 @@
 //
 // CIRCUIT_TRACER_BIN names the binary that serves the page (else the one that was built last in the workspace's target folder),
 // CIRCUIT_TRACER_PAGE a folder with a built page to try instead of the one in the binary, CIRCUIT_TRACER_FEATURES further feature
-// records, CHROMIUM the browser. Without a browser
-// every test is skipped, and that is said.
+// records, CHROMIUM the browser. Without a browser every test is skipped, and that is said.
 
 import { existsSync } from "node:fs";
 import { defineConfig } from "@playwright/test";

@@ -290,7 +290,7 @@ function HelpDialog({ onClose }: DialogProps) {
           ))}
         </dl>
       </section>
-      <p class="muted">Letters do nothing while text is being typed. Every one of these has a button too.</p>
+      <p class="muted">Letters do nothing while text is being typed. What keys do, buttons do too.</p>
     </Dialog>
   );
 }

@@ -6,6 +6,7 @@
 // biome-ignore-all lint/a11y/useKeyWithClickEvents: the field has the keys
 
 import { useComputed, useSignal } from "@preact/signals";
+import { Fragment } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { displayToken } from "../core/tokens";
 import type { GraphEntry } from "../core/types";
@@ -197,9 +198,10 @@ function PromptTokens({ entry }: { entry: GraphEntry }) {
   return (
     <bdi class="picker-entry-prompt" dir="auto">
       {entry.tokens.slice(0, MOST_TOKENS).map((token, at) => (
-        <span key={at} class="picker-token">
-          {displayToken(token)}
-        </span>
+        <Fragment key={at}>
+          <span class="picker-token">{displayToken(token)}</span>
+          <wbr />
+        </Fragment>
       ))}
       {entry.tokens.length > MOST_TOKENS && "…"}
     </bdi>
