@@ -136,7 +136,8 @@ test("M7: every published link opens with its pins and groups", async ({ page, o
   const toy = server.read("toy-sky");
   const made = (id: string) => {
     const [layer, , position] = id.split("_");
-    return { ...toy.nodes[0], node_id: id, layer, ctx_idx: Number(position), feature: null, clerp: id };
+    const feature_type = layer === "E" ? "embedding" : "cross layer transcoder";
+    return { ...toy.nodes[0], node_id: id, layer, feature_type, ctx_idx: Number(position), feature: null, clerp: id };
   };
   const logit = toy.nodes.find((node) => node.feature_type === "logit");
   const nodes = [...[...ids].map(made), { ...logit, node_id: "logit", ctx_idx: 0 }];

@@ -7,14 +7,14 @@ import { join } from "node:path";
 import { test as base, expect, type Locator, type Page } from "@playwright/test";
 import { writeFeatures, writeGraphs } from "../fixtures/write";
 import type { Debug } from "../src/store/debug";
-import { binary, CHROMIUM, PAGE, ROOT } from "./where";
+import { binary, CHROMIUM, FEATURES, PAGE, ROOT } from "./where";
 
 export { expect } from "@playwright/test";
 
 /** The set that the fixture graphs name. */
 const SCAN = "fixtures/toy-transcoders";
 
-interface SavedGraph {
+export interface SavedGraph {
   readonly metadata: Record<string, unknown>;
   readonly qParams: Record<string, unknown>;
   readonly nodes: readonly (Record<string, unknown> & { readonly node_id: string; readonly clerp: string })[];
@@ -39,6 +39,7 @@ export interface Server {
 /** Starts `circuit-tracer serve`; what it prints holds its address. */
 async function start(folder: string, set: string, port: number): Promise<{ address: string; stop: () => Promise<void> }> {
   const args = ["serve", "--graph-file-dir", folder, "--features-dir", `${SCAN}=${set}`, "--port", String(port)];
+  if (FEATURES !== undefined) args.push("--features-dir", FEATURES);
   if (PAGE !== undefined) args.push("--frontend-dir", PAGE);
   const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
@@ -157,8 +158,8 @@ export interface Spot {
  * Where the pointer meets each node of the link graph: the middle of all places at which that node is the hovered one, found by
  * moving over the panel in small steps as a pointer would.
  */
-export async function spots(page: Page): Promise<Map<string, Spot>> {
-  const found = await page.evaluate(() => {
+export async function spots(page: Page, step = 5): Promise<Map<string, Spot>> {
+  const found = await page.evaluate((by) => {
     const ground = document.querySelector("[data-testid=link-graph-nodes]")!;
     const { left, top, right, bottom } = ground.getBoundingClientRect();
     const sums = new Map<string, [number, number, number]>();
@@ -166,8 +167,8 @@ export async function spots(page: Page): Promise<Map<string, Spot>> {
       ground.dispatchEvent(
         new PointerEvent(type, { clientX: x, clientY: y, bubbles: true, pointerId: 1, pointerType: "mouse" }),
       );
-    for (let y = top + 2; y < bottom; y += 5) {
-      for (let x = left + 2; x < right; x += 5) {
+    for (let y = top + 2; y < bottom; y += by) {
+      for (let x = left + 2; x < right; x += by) {
         send("pointermove", x, y);
         const id = window.__circuit!.hover;
         if (id === null) continue;
@@ -177,7 +178,7 @@ export async function spots(page: Page): Promise<Map<string, Spot>> {
     }
     send("pointerleave", left, top);
     return [...sums].map(([id, [x, y, n]]) => [id, { x: x / n, y: y / n }] as const);
-  });
+  }, step);
   return new Map(found);
 }
 

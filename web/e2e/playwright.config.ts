@@ -1,8 +1,8 @@
 // How the page is tried in a browser: Chromium alone, once with WebGL by software and once without it. Nothing here is a test.
 //
 // CIRCUIT_TRACER_BIN names the binary that serves the page (else the one that was built last in the workspace's target folder),
-// CIRCUIT_TRACER_PAGE a folder with a built page to try instead of the one in the binary, CHROMIUM the browser. Without a browser
-// every test is skipped, and that is said.
+// CIRCUIT_TRACER_PAGE a folder with a built page to try instead of the one in the binary, CIRCUIT_TRACER_FEATURES further feature
+// records, CHROMIUM the browser. Without a browser every test is skipped, and that is said.
 
 import { existsSync } from "node:fs";
 import { defineConfig } from "@playwright/test";
@@ -17,6 +17,9 @@ const QUIET = [
   "--no-first-run",
   "--mute-audio",
 ];
+
+/** WebGL by software, which must be allowed by name. */
+const GL = [...QUIET, "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"];
 
 export default defineConfig({
   testDir: ".",
@@ -35,13 +38,15 @@ export default defineConfig({
     trace: "off",
   },
   projects: [
+    ...(process.env.CIRCUIT_SCREENSHOTS === undefined
+      ? []
+      : [
+          { name: "screenshots", testMatch: /screenshots\.ts/, use: { launchOptions: { executablePath: CHROMIUM, args: GL } } },
+        ]),
     {
       name: "webgl",
       use: {
-        launchOptions: {
-          executablePath: CHROMIUM,
-          args: [...QUIET, "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
-        },
+        launchOptions: { executablePath: CHROMIUM, args: GL },
       },
     },
     {

@@ -129,7 +129,7 @@ test("network gone: said, and tried again", async ({ page, open, server, complai
   await page.getByTestId("picker").click();
   await expect(page.getByRole("alert")).toContainText("cannot be reached");
   await server.restart();
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("dialog", { name: "Graphs" }).getByRole("button", { name: "Try again" }).click();
   await expect(page.locator("[data-slug]")).toHaveCount(server.slugs().length);
   complaints.length = 0;
 });

@@ -93,7 +93,7 @@ for (const [slug, firstPaint] of [
       return performance.now() - file.responseEnd;
     });
     const tasksOfLoading = await page.evaluate(() => (window as unknown as { __tasks: number[] }).__tasks.splice(0));
-    const where = [...(await spots(page))];
+    const where = [...(await spots(page, 16))];
     const some = where.filter((_, i) => i % Math.ceil(where.length / 120) === 0).map(([, spot]) => spot);
     await page.evaluate(() => (window as unknown as { __tasks: number[] }).__tasks.splice(0));
 

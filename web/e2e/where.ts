@@ -12,6 +12,9 @@ export const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 /** A folder with a built page to try instead of the one in the binary. */
 export const PAGE = process.env.CIRCUIT_TRACER_PAGE;
 
+/** `[SCAN=]FOLDER` of feature records to serve besides those of the fixtures. */
+export const FEATURES = process.env.CIRCUIT_TRACER_FEATURES;
+
 export function binary(): string {
   const named = process.env.CIRCUIT_TRACER_BIN;
   if (named !== undefined) {

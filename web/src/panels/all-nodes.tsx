@@ -95,7 +95,7 @@ export function AllNodes({ store }: { store: Store }) {
           <span class="unseen">Filter by text</span>
           <input
             type="search"
-            placeholder="Label, token, layer, type…"
+            placeholder="Filter nodes"
             value={store.query.value}
             onInput={(event) => (store.query.value = event.currentTarget.value)}
           />

@@ -8,7 +8,7 @@ import { Dialog } from "./dialog";
 import { InfoDialog } from "./info-dialog";
 import { KEYS } from "./keyboard";
 import { currentGraph } from "./pointing";
-import { plural } from "./text";
+import { plural, sentence } from "./text";
 import { UploadDialog } from "./upload-dialog";
 
 export type DialogName = "share" | "import" | "info" | "upload" | "rename" | "delete" | "help" | "conflict";
@@ -42,7 +42,7 @@ export function Dialogs({ name, ...props }: DialogProps & { readonly name: Dialo
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return sentence(error instanceof Error ? error.message : String(error));
 }
 
 /** Servers and proxies commonly refuse a request line longer than this. */
@@ -241,6 +241,19 @@ function DeleteDialog({ store, onClose }: DialogProps) {
   );
 }
 
+/** The language of the search field, `core/search.ts`, in examples. */
+const SEARCHES = [
+  { text: "capital", what: "in a label, token, type or id; several words must all fit" },
+  { text: '"say a"', what: "words with blanks" },
+  { text: "label:texas  token:the", what: "in the label alone, in the token at the node’s position" },
+  { text: "layer:12  layer:3-7  layer:logit", what: "rows of the link graph; also layer:>20 and layer:emb" },
+  { text: "pos:2-5", what: "token positions" },
+  { text: "type:error", what: "feature, error, token, logit, attention, bias, unknown" },
+  { text: "act:>3.5  influence:<0.5  prob:>0.1", what: "activation, cumulative influence, probability" },
+  { text: "is:pinned", what: "pinned, hidden, grouped" },
+  { text: "-type:error", what: "none of these" },
+] as const;
+
 function HelpDialog({ onClose }: DialogProps) {
   return (
     <Dialog title="Keys and pointer" wide onClose={onClose}>
@@ -264,7 +277,20 @@ function HelpDialog({ onClose }: DialogProps) {
           ))}
         </tbody>
       </table>
-      <p class="muted">Letters do nothing while text is being typed. Every one of these has a button too.</p>
+      <section>
+        <h3>Search</h3>
+        <dl class="facts">
+          {SEARCHES.map(({ text, what }) => (
+            <div key={text}>
+              <dt>
+                <code>{text}</code>
+              </dt>
+              <dd>{what}</dd>
+            </div>
+          ))}
+        </dl>
+      </section>
+      <p class="muted">Letters do nothing while text is being typed. What keys do, buttons do too.</p>
     </Dialog>
   );
 }

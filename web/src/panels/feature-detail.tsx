@@ -14,7 +14,7 @@ import { Histogram } from "./histogram";
 import { Icon, NodeGlyph } from "./icons";
 import { LabelEditor } from "./label-editor";
 import { activate, currentGraph, hover } from "./pointing";
-import { fullLabel, kindName, nodeName, nodeNumber, ordinal, percent, rowName } from "./text";
+import { fullLabel, kindName, nodeName, nodeNumber, ordinal, percent, rowName, sentence } from "./text";
 
 /** Lists of strings some producers put into a node. */
 const NODE_LISTS = [
@@ -179,11 +179,11 @@ function Page({ load, wrapped, onWrap }: { load: Load<FeatureRecord>; wrapped: b
       // What asking again cannot change is no failure: most often the set has no page of this feature.
       return load.retry === undefined ? (
         <div class="feature-state notice" data-testid="feature-none">
-          <p>{load.message}</p>
+          <p>{sentence(load.message)}</p>
         </div>
       ) : (
         <div class="feature-state notice notice-error" role="alert" data-testid="feature-error">
-          <p>{load.message}</p>
+          <p>{sentence(load.message)}</p>
           <button type="button" class="button" onClick={load.retry}>
             Try again
           </button>

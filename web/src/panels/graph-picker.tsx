@@ -6,12 +6,14 @@
 // biome-ignore-all lint/a11y/useKeyWithClickEvents: the field has the keys
 
 import { useComputed, useSignal } from "@preact/signals";
+import { Fragment } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { displayToken } from "../core/tokens";
 import type { GraphEntry } from "../core/types";
 import type { Store } from "../store/store";
 import { Icon } from "./icons";
 import { currentGraph } from "./pointing";
+import { sentence } from "./text";
 
 /** Two lines hold no more. */
 const MOST_TOKENS = 64;
@@ -143,7 +145,7 @@ export function GraphPicker({ store }: { store: Store }) {
           </div>
           {entries.state === "error" && (
             <div class="notice notice-error" role="alert">
-              <p>{entries.message}</p>
+              <p>{sentence(entries.message)}</p>
               <button type="button" class="button" onClick={() => void store.refreshEntries()}>
                 Try again
               </button>
@@ -196,9 +198,10 @@ function PromptTokens({ entry }: { entry: GraphEntry }) {
   return (
     <bdi class="picker-entry-prompt" dir="auto">
       {entry.tokens.slice(0, MOST_TOKENS).map((token, at) => (
-        <span key={at} class="picker-token">
-          {displayToken(token)}
-        </span>
+        <Fragment key={at}>
+          <span class="picker-token">{displayToken(token)}</span>
+          <wbr />
+        </Fragment>
       ))}
       {entry.tokens.length > MOST_TOKENS && "…"}
     </bdi>

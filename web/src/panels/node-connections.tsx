@@ -5,7 +5,7 @@
 // biome-ignore-all lint/a11y/useFocusableInteractive: the list has the focus and names its active line
 // biome-ignore-all lint/a11y/useKeyWithClickEvents: the list has the keys
 
-import { useComputed, useSignal } from "@preact/signals";
+import { computed, useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { displayToken } from "../core/tokens";
 import type { Connection, Graph, NodeIx, Selection } from "../core/types";
@@ -185,7 +185,8 @@ function ConnectionList({ store, graph, title, side, list, sort, onSort }: ListP
         empty={<p class="empty-line muted">{side === "input" ? "Nothing goes in." : "Nothing comes out."}</p>}
         line={(at, state) => (
           <ConnectionLine
-            key={lines[at]!.node}
+            // By place: another selection changes lines instead of making them anew.
+            key={at}
             store={store}
             graph={graph}
             connection={lines[at]!}
@@ -212,15 +213,19 @@ interface LineProps {
   readonly state: LineState;
 }
 
-/** `is-hovered` and the like for a line that stands for a node. */
+/** `is-hovered` and the like for a line that stands for a node. A line may come to stand for another one. */
 export function useLineClass(store: Store, node: NodeIx): string {
-  const flags = useComputed(() => {
-    const names: string[] = [];
-    if (store.hover.value === node) names.push("is-hovered");
-    if (store.selectedNode.value === node) names.push("is-selected");
-    if (store.pinnedSet.value.has(node)) names.push("is-pinned");
-    return names.join(" ");
-  });
+  const flags = useMemo(
+    () =>
+      computed(() => {
+        const names: string[] = [];
+        if (store.hover.value === node) names.push("is-hovered");
+        if (store.selectedNode.value === node) names.push("is-selected");
+        if (store.pinnedSet.value.has(node)) names.push("is-pinned");
+        return names.join(" ");
+      }),
+    [store, node],
+  );
   return flags.value;
 }
 

@@ -1,7 +1,7 @@
 // Words and numbers of the panels.
 
 import { expect, test } from "vitest";
-import { count, ordinal, percent, plural, signed } from "./text";
+import { count, ordinal, percent, plural, sentence, signed } from "./text";
 
 test("a weight has its sign, a share only when it is negative", () => {
   expect(signed(0.1234)).toBe("+0.123");
@@ -17,6 +17,12 @@ test("large counts are grouped and agree with their noun", () => {
   expect(count(10431)).toBe("10\u202f431");
   expect(plural(1, "node")).toBe("1 node");
   expect(plural(2, "oddity", "oddities")).toBe("2 oddities");
+});
+
+test("messages become sentences", () => {
+  expect(sentence("no such graph")).toBe("No such graph.");
+  expect(sentence("It is gone.")).toBe("It is gone.");
+  expect(sentence(" ")).toBe("");
 });
 
 test("ordinals, with the exceptions of the teens", () => {

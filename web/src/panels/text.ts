@@ -76,6 +76,14 @@ export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** A message of the server as a sentence. */
+export function sentence(message: string): string {
+  const text = message.trim();
+  if (text === "") return text;
+  const first = text.charAt(0).toLocaleUpperCase();
+  return `${first}${text.slice(1)}${/[.!?…:]$/.test(text) ? "" : "."}`;
+}
+
 /** 1st, 2nd, 3rd, 97th. */
 export function ordinal(value: number): string {
   const tens = value % 100;

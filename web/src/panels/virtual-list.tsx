@@ -9,7 +9,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 /** Lines kept beyond each edge of the visible part, so that quick scrolling shows no gap. */
-const OVERSCAN = 8;
+const OVERSCAN = 5;
 /** Height to assume before the first layout. */
 const UNKNOWN_HEIGHT = 480;
 

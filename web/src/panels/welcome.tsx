@@ -2,6 +2,7 @@
 
 import type { Store } from "../store/store";
 import type { DialogName } from "./dialogs";
+import { sentence } from "./text";
 
 const MAKE = `circuit-tracer attribute -m MODEL_DIR -t TRANSCODER_DIR \\
     -p "The capital of Texas is" --slug texas --graph-file-dir DIR`;
@@ -59,7 +60,7 @@ function Failed({ message, retry, store }: { message: string; retry: (() => void
   return (
     <div class="welcome" role="alert" data-testid="failed">
       <h2>This did not work</h2>
-      <p>{message}</p>
+      <p>{sentence(message)}</p>
       <div class="welcome-actions">
         <button
           type="button"
