@@ -92,13 +92,17 @@ test("M5: a feature and an error of one id are both there, with a warning", asyn
   await expect(page.getByTestId("diagnostics").locator("li")).not.toHaveCount(0);
 });
 
-test("M6: oddities are counted, not fatal", async ({ page, open }) => {
+test("M6: oddities are counted, not fatal", async ({ page, open, complaints }) => {
   await open("odd");
   await expect(page.getByTestId("status-diagnostics")).toBeVisible();
   await page.getByTestId("status-diagnostics").click();
   const list = page.getByTestId("diagnostics");
   await expect(list).toContainText("2");
   expect(await list.locator("li").count()).toBeGreaterThanOrEqual(2);
+  // `NaN` is no JSON: the server gives the file as it is, but does not compute with it.
+  await expect(page.getByTestId("scores")).toContainText("could not be computed");
+  expect(complaints.filter((text) => !text.endsWith("/scores"))).toEqual([]);
+  complaints.length = 0;
 });
 
 test("M6: unknown keys of a file and of its view survive a save", async ({ page, open, server }) => {
