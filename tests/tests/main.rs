@@ -4,3 +4,4 @@ mod cli;
 mod golden;
 mod golden_tokens;
 mod linearity;
+mod serve;

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("circuit-torch", &[]),
     ("circuit-graph", &["circuit-index"]),
     ("circuit-format", &["circuit-index", "circuit-graph"]),
+    ("circuit-server", &["circuit-index", "circuit-graph", "circuit-format"]),
     ("circuit-model", &["circuit-index", "circuit-torch"]),
     ("circuit-transcoder", &["circuit-index", "circuit-torch"]),
     ("circuit-replacement", &["circuit-index", "circuit-torch", "circuit-model", "circuit-transcoder"]),
@@ -36,7 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const TOPS: &[&str] = &["circuit-cli", "circuit-tests", "circuit-benches"];
 
 /// The half that builds and tests without LibTorch.
-const WITHOUT_LIBTORCH: &[&str] = &["circuit-index", "circuit-graph", "circuit-format", "xtask"];
+const WITHOUT_LIBTORCH: &[&str] =
+    &["circuit-index", "circuit-graph", "circuit-format", "circuit-server", "xtask"];
 
 /// Families are named in one folder alone; `llama3` is also the published name of a way to stretch rotary positions.
 const FAMILIES: &[&str] = &["llama", "gemma", "qwen", "gpt2", "gpt-2"];
