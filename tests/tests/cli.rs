@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 
 /// The binary, built once in the profile of the tests. Cargo does not build another package's binary for a test.
-fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let status =
@@ -171,7 +171,7 @@ fn impossible_arguments_are_refused_before_any_work() {
     refused(&with(&["--node-threshold", "1.5"]), 2, &["node", "1.5"]);
     refused(&with(&["--edge_threshold", "-0.1"]), 2, &["edge", "-0.1"]);
     refused(&with(&["--desired-logit-prob", "2"]), 2, &["--desired-logit-prob"]);
-    refused(&with(&["--server"]), 2, &["--server is not supported yet"]);
+    refused(&with(&["--server"]), 2, &["--server needs a graph to show"]);
     refused(&with(&["--slug", "x"]), 2, &["--graph-file-dir"]);
     refused(&with(&["--slug", "../x", "--graph-file-dir", "."]), 2, &["../x"]);
     refused(&with(&["-o", "x.json"]), 2, &[".safetensors or .pt"]);

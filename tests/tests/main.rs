@@ -9,5 +9,6 @@ mod hooks;
 mod layouts;
 mod linearity;
 mod random;
+mod serve;
 mod snapshots;
 mod tensors;

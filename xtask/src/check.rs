@@ -10,8 +10,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// The half of the workspace that needs no LibTorch, and this tool.
-const WITHOUT_LIBTORCH: [&str; 8] =
-    ["-p", "circuit-index", "-p", "circuit-graph", "-p", "circuit-format", "-p", "xtask"];
+const WITHOUT_LIBTORCH: [&str; 10] = [
+    "-p",
+    "circuit-index",
+    "-p",
+    "circuit-graph",
+    "-p",
+    "circuit-format",
+    "-p",
+    "circuit-server",
+    "-p",
+    "xtask",
+];
 
 /// Sets up and runs all steps; fails if any did.
 pub(crate) fn run() -> Result<ExitCode> {
