@@ -39,6 +39,7 @@ fn the_program_introduces_itself() {
     err|   attribute    Trace a prompt: find its attribution graph, prune it, write its files, print a
     err|                summary
     err|   graph-files  From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form
+    err|   serve        Show graphs in the browser: a server for a folder of graph files, and the page
     err|   scores       Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph
     err|   describe     What a model folder, a transcoder folder or a graph file is
     err|   doctor       What this machine has: LibTorch, devices, memory
