@@ -4,7 +4,8 @@
 //! path of the machine; what the operating system said goes to the log.
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use circuit_format::{Fault, FormatError};
 use serde_json::{Map, Value, json};
@@ -38,29 +39,31 @@ pub enum ServerError {
     },
 }
 
-/// An answer that is an error.
+/// An answer that is an error. In a box, since every answer might be one and few are.
 #[derive(Debug)]
-pub(crate) struct ApiError {
+pub(crate) struct ApiError(Box<Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// Further keys of the answer. (A map would make every result of this crate large.)
-    more: Vec<(String, Value)>,
-    header: Option<Box<(HeaderName, HeaderValue)>>,
+    more: Map<String, Value>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: Vec::new(), header: None }
+        Self(Box::new(Refusal { status, code, message: message.into(), more: Map::new(), header: None }))
     }
 
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.more.push((key.into(), value.into()));
+        self.0.more.insert(key.into(), value.into());
         self
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some(Box::new((name, value)));
+        self.0.header = Some((name, value));
         self
     }
 
@@ -130,28 +133,27 @@ impl From<io::Error> for ApiError {
 
 impl From<FormatError> for ApiError {
     fn from(error: FormatError) -> Self {
-        match error {
-            FormatError::Io { .. } => Self::internal("a file cannot be read or written", &error),
-            _ => {
-                tracing::warn!("{error}");
-                Self::internal("a file is not what it should be", &error)
-            }
-        }
+        let what = match error {
+            FormatError::Io { .. } => "a file cannot be read or written",
+            _ => "a file is not what it should be",
+        };
+        Self::internal(what, &error)
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let Refusal { status, code, message, more, header } = *self.0;
         let mut error = Map::new();
-        error.insert("code".into(), self.code.into());
-        error.insert("message".into(), self.message.into());
-        error.extend(self.more);
+        error.insert("code".into(), code.into());
+        error.insert("message".into(), message.into());
+        error.extend(more);
         let mut response = Response::new(Body::from(json!({ "error": error }).to_string()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.extend(self.header.map(|header| *header));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.extend(header);
         response
     }
 }
