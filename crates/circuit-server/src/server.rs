@@ -124,6 +124,8 @@ impl Server {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.header_time)
+                // The size of the buffer alone is no exact limit: one more read may go beyond it.
+                .max_header_size(HEADER_BYTES)
                 .max_buf_size(HEADER_BYTES)
                 .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router.clone()));
             let connection = graceful.watch(connection);
