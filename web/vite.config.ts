@@ -23,7 +23,8 @@ export default defineConfig({
     proxy: Object.fromEntries(
       ["/api", "/data", "/graph_data", "/features", "/save_graph"].map((path) => [
         path,
-        { target: server, changeOrigin: true },
+        // The page writes only where its origin is the host that it asks, so the host must stay as it is.
+        { target: server, changeOrigin: false },
       ]),
     ),
   },
