@@ -250,7 +250,7 @@ export async function parameter(page: Page, name: string): Promise<string | null
 }
 
 /** Makes the graph of the demo's prompt into a folder, through the demo's model; with its slug. */
-export function makeDemoGraph(folder: string): string {
+export function makeDemoGraph(folder: string, view?: string): string {
   const slug = "demo-dallas";
   const prompt = "fact : the capital of the state containing Dallas is";
   execFileSync(
@@ -258,6 +258,7 @@ export function makeDemoGraph(folder: string): string {
     ["attribute", "-m", join(ROOT, "demo/model"), "-t", join(ROOT, "demo/transcoders"), "-p", prompt, "--slug", slug].concat([
       "--graph-file-dir",
       folder,
+      ...(view === undefined ? [] : ["--view", view]),
     ]),
     { stdio: "ignore" },
   );
