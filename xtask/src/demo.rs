@@ -4,11 +4,13 @@
 
 use crate::{bootstrap, shell, web};
 use anyhow::{Context, Result, bail};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 const SLUG: &str = "dallas-austin";
 const FOLDER: &str = "demo-out";
+const USUAL_PORT: u16 = 8041;
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,10 +49,19 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     println!("\n== look (Ctrl-C ends)");
-    let address = format!("http://127.0.0.1:8041/?slug={SLUG}");
+    let port = free_port()?;
+    let address = format!("http://127.0.0.1:{port}/?slug={SLUG}");
     println!("{address}");
     open_later(&address);
-    shell::run(&mut serve)
+    shell::run(serve.args(["--port", &port.to_string()]))
+}
+
+/// The usual port of the server, or any other that is free: a demo must not fail for a port.
+fn free_port() -> Result<u16> {
+    let listener =
+        TcpListener::bind(("127.0.0.1", USUAL_PORT)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)));
+    let address = listener.and_then(|listener| listener.local_addr()).context("no port is free")?;
+    Ok(address.port())
 }
 
 fn circuit_tracer() -> Command {
