@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod cli;
+mod explain;
 mod golden;
 mod golden_tokens;
 mod graph_files;
