@@ -1,15 +1,16 @@
 //! Which heads carry an edge, and why a head looks where it looks: in f64, on the golden models and on random ones of every family.
 //!
 //! A head's share of an edge is what arrives if the source is added under full freezing while all other heads of the layer keep their
-//! undisturbed values; the parts of a score are what the source changes in the head's query and key.
+//! undisturbed values; the parts of a score are what the source changes in the head's query and key. And the commands that tell it.
 
+use crate::cli::{run, text};
 use crate::linearity::{all_reads, frozen_reads_with, in_f64, side_by_side, sources, worst};
 use crate::random::recipes;
 use circuit_attribution::{Part, PullBack, QueryKey, Read};
 use circuit_index::{Layer, LayerSite, Pos, Site};
 use circuit_model::{Hooks, TokenBatch};
 use circuit_replacement::{FrozenPass, LocalReplacement};
-use circuit_tests::CASES;
+use circuit_tests::{CASES, demo, fixture};
 use proptest::prelude::*;
 use tch::{IndexOp, Kind, Tensor};
 
@@ -228,4 +229,109 @@ fn what_is_not_there_is_an_error() {
         let query = QueryKey::new(&pull_back, Layer(0), 0, Pos::from(1)).unwrap();
         assert!(query.score(Pos::from(2)).is_err(), "a query sees nothing after itself");
     });
+}
+
+/// The raw graph of the demo prompt, and the program's arguments for its model and set.
+fn demo_graph(folder: &std::path::Path) -> (String, Vec<String>) {
+    let graph = folder.join("demo.safetensors").to_str().unwrap().to_owned();
+    let folders = ["-m", "model", "-t", "transcoders"].map(|word| {
+        if word.starts_with('-') { word.into() } else { demo().join(word).to_str().unwrap().into() }
+    });
+    let prompt = ["-p", DALLAS, "-o", &graph, "--json"].map(String::from);
+    let arguments = [vec!["attribute".into()], folders.to_vec(), prompt.to_vec()].concat();
+    let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (graph, folders.to_vec())
+}
+
+const DALLAS: &str = "fact : the capital of the state containing Dallas is";
+
+#[test]
+fn edges_paths_and_scores_are_explained_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (graph, folders) = demo_graph(folder.path());
+    let command = |words: &[&str], with_folders: bool| {
+        let folders = folders.iter().map(String::as_str).filter(|_| with_folders);
+        run(&words.iter().copied().chain(folders).collect::<Vec<_>>())
+    };
+    let told = |words: &[&str], with_folders: bool| {
+        let output = command(words, with_folders);
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    let json = |words: &[&str], with_folders: bool| -> serde_json::Value {
+        serde_json::from_str(&told(words, with_folders)).unwrap()
+    };
+
+    let paths = json(&["paths", &graph, "--json"], false);
+    let strongest: Vec<_> =
+        paths[0]["nodes"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+    assert!(strongest.len() > 2 && strongest[0].starts_with("E_"), "{paths}");
+    let from_feature = json(&["paths", &graph, "--from", strongest[1], "--to", "Austin", "--json"], false);
+    assert_eq!(from_feature[0]["nodes"][0], strongest[1]);
+    assert!(told(&["paths", &graph, "--top", "2"], false).lines().count() == 2);
+
+    for pair in strongest.windows(2) {
+        let edge = json(&["explain-edge", &graph, "--from", pair[0], "--to", pair[1], "--json"], true);
+        let whole = edge["edge"].as_f64().unwrap();
+        assert!(whole != 0.0, "{edge}");
+        for layer in edge["layers"].as_array().unwrap() {
+            let heads: f64 = layer["heads"].as_array().unwrap().iter().map(|h| h.as_f64().unwrap()).sum();
+            let sum = heads + layer["bypass"].as_f64().unwrap();
+            assert!((sum - whole).abs() < 1e-4, "{pair:?}, {layer}: {sum}, the edge is {whole}");
+        }
+    }
+    let last = [strongest[1], "Austin"];
+    let one =
+        json(&["explain-edge", &graph, "--from", last[0], "--to", last[1], "--layer", "2", "--json"], true);
+    assert_eq!(one["layers"].as_array().unwrap().len(), 1);
+    assert!(told(&["explain-edge", &graph, "--from", last[0], "--to", last[1]], true).contains("bypass"));
+
+    let score = ["query-key", "-p", DALLAS, "--layer", "1", "--head", "0"];
+    for key in json(&[&score[..], &["--json"]].concat(), true)["keys"].as_array().unwrap() {
+        let (measured, pairs) = (key["score"].as_f64().unwrap(), key["all_pairs"].as_f64().unwrap());
+        assert!((measured - pairs).abs() < 1e-4, "{key}");
+    }
+    assert!(
+        told(&[&score[..], &["--key", "-2", "--top", "3"]].concat(), true).contains("key at 9:\"Dallas\"")
+    );
+
+    let refused = |words: &[&str], with_folders: bool, says: &str| {
+        let output = command(words, with_folders);
+        let stderr = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(says), "{words:?}: {stderr}");
+    };
+    refused(&["explain-edge", &graph, "--from", "Texas", "--to", "Austin"], true, "`Texas` is no node");
+    refused(&["explain-edge", &graph, "--from", "Austin", "--to", "Austin"], true, "writes nothing");
+    refused(&["explain-edge", &graph, "--from", strongest[1], "--to", strongest[0]], true, "reads nothing");
+    refused(
+        &["explain-edge", &graph, "--from", strongest[1], "--to", "Austin", "--layer", "9"],
+        true,
+        "layer 9",
+    );
+    refused(&["paths", &graph, "--to", strongest[1]], false, "is no target");
+    refused(&["paths", &graph, "--from", "Austin"], false, "is a target");
+    refused(&[&score[..], &["--key", "99"]].concat(), true, "no position 99");
+    refused(&["query-key", "-p", DALLAS, "--layer", "1", "--head", "77"], true, "no head 77");
+    refused(&["query-key", "--layer", "1", "--head", "0"], true, "no prompt");
+}
+
+#[test]
+fn a_graph_of_another_model_is_not_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (graph, _) = demo_graph(folder.path());
+    let (model, set) = (fixture(CASES[0]).join("model"), fixture(CASES[0]).join("transcoders"));
+    let output = run(&[
+        "explain-edge",
+        &graph,
+        "--from",
+        "0_369_9",
+        "--to",
+        "Austin",
+        "-m",
+        model.to_str().unwrap(),
+        "-t",
+        set.to_str().unwrap(),
+    ]);
+    assert!(matches!(output.status.code(), Some(3 | 4)), "{}", text(&output.stderr));
 }
