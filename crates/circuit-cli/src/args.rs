@@ -35,6 +35,10 @@ pub(crate) enum Command {
     /// Why a head looks where it looks: the pairs of sources that make up its attention scores.
     #[command(name = "query-key", alias = "query_key")]
     QueryKey(QueryKeyArgs),
+    /// Set, scale or remove features, and see what the model says then.
+    Intervene(Box<InterveneArgs>),
+    /// Check a raw graph: every node added once more under full freezing must move what the graph says.
+    Verify(VerifyArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
     /// What this machine has: LibTorch, devices, memory.
@@ -356,6 +360,91 @@ pub(crate) struct QueryKeyArgs {
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) key: Option<i64>,
     /// So many pairs.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Edits of features. A feature is `layer_feature@position`; positions may be `10`, `-1`, `3:7`, `3:` or several with commas.
+#[derive(clap::Args, Debug)]
+pub(crate) struct EditArgs {
+    /// Set a feature, such as 2_1543@10=0; may be given several times, as all of these.
+    #[arg(long, value_name = "FEATURE=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Multiply a feature's undisturbed activation, such as 1_77@-1=2.
+    #[arg(long, value_name = "FEATURE=FACTOR")]
+    pub(crate) scale: Vec<String>,
+    /// Add to a feature's activation.
+    #[arg(long, value_name = "FEATURE=VALUE")]
+    pub(crate) add: Vec<String>,
+    /// Remove a feature.
+    #[arg(long, value_name = "FEATURE")]
+    pub(crate) ablate: Vec<String>,
+    /// A graph file whose groups (supernodes) the next two name.
+    #[arg(long, value_name = "GRAPH.json")]
+    pub(crate) graph: Option<PathBuf>,
+    /// Remove all features of a group.
+    #[arg(long, alias = "ablate_group", value_name = "LABEL")]
+    pub(crate) ablate_group: Vec<String>,
+    /// Multiply all features of a group.
+    #[arg(long, alias = "scale_group", value_name = "LABEL=FACTOR")]
+    pub(crate) scale_group: Vec<String>,
+    /// A JSON list of named interventions, each on its own.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) edits: Option<PathBuf>,
+    /// Hold nothing; unless given, attention patterns are held.
+    #[arg(long, alias = "freeze_nothing", conflicts_with = "constrain")]
+    pub(crate) freeze_nothing: bool,
+    /// Hold patterns and these layers' transcoder outputs (`all`, or such as 3-7): direct effects.
+    #[arg(long, alias = "constrained_layers", value_name = "LAYERS")]
+    pub(crate) constrain: Option<String>,
+}
+
+/// `intervene`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct InterveneArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    /// Many prompts: a file with a JSON text, or an object with `prompt`, on each line.
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "the_prompt")]
+    pub(crate) prompts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) edit: EditArgs,
+    /// Features to tell before and after.
+    #[arg(long, value_name = "FEATURE")]
+    pub(crate) watch: Vec<String>,
+    /// Tokens told: so many of the most probable before, and after.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) top: usize,
+    /// Write <name>.logits (positions, vocabulary) and <name>.activations (layers, positions, features) of each.
+    #[arg(short, long, value_name = "FILE.safetensors")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print one JSON object for each.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `verify`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Raw graph, .safetensors or .pt.
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Every node.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// These nodes, as graph files name them, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with = "all")]
+    pub(crate) nodes: Vec<String>,
+    /// Without either: about so many of each kind.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) sample: usize,
+    /// So many of those that differ are told.
     #[arg(long, default_value_t = 10)]
     pub(crate) top: usize,
     /// Print one JSON object.

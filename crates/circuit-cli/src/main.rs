@@ -7,9 +7,11 @@ mod args;
 mod attribute;
 mod describe;
 mod doctor;
+mod edit_args;
 mod explain;
 mod failure;
 mod files;
+mod intervene;
 mod nodes;
 mod open;
 mod plan;
@@ -20,6 +22,7 @@ mod serve;
 mod stop;
 mod summary;
 mod targets_file;
+mod verify;
 mod view;
 
 use args::{Args, Command};
@@ -76,6 +79,12 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::ExplainEdge(args) => explain::explain_edge(args),
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
+        Command::Intervene(args) => intervene::run(*args),
+        Command::Verify(args) => {
+            let (text, verdict) = verify::run(args)?;
+            print(&text)?;
+            verdict.map(|()| String::new())
+        }
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -6,6 +6,7 @@ use crate::args::{Dtype, ModelArgs, PromptArgs};
 use crate::failure::{Code, Failure};
 use crate::plan;
 use circuit_index::TokenId;
+use circuit_intervention::Interventions;
 use circuit_model::Model;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
 use circuit_replacement::LocalReplacement;
@@ -34,6 +35,11 @@ impl Opened {
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
         let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
         Ok(Self { model, set, tokenizer, ignored })
+    }
+
+    /// The model with features that can be edited.
+    pub(crate) fn interventions(&self) -> Result<Interventions<'_>, Failure> {
+        Ok(Interventions::new(&self.model, &self.set, self.ignored)?)
     }
 
     /// The model and its transcoders on a prompt.

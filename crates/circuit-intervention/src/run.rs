@@ -53,6 +53,12 @@ pub struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
+    /// Number of layers.
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Activations of a layer in the disturbed run, `[pos, n_features]`, before or after the activation function; 0 at ignored
     /// positions. They are what the encoders find: a value that an edit set is not put in.
     ///
