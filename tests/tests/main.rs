@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod cli;
+mod families;
 mod golden;
 mod golden_tokens;
 mod graph_files;

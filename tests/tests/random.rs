@@ -15,7 +15,10 @@ use tch::{Device, Kind, Tensor};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Family {
     Llama,
+    Mistral,
+    Qwen2,
     Qwen3,
+    Gemma,
     Gemma2,
     Gemma3,
     Gpt2,
@@ -63,7 +66,10 @@ pub(crate) struct Recipe {
 pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
     let family = prop::sample::select(vec![
         Family::Llama,
+        Family::Mistral,
+        Family::Qwen2,
         Family::Qwen3,
+        Family::Gemma,
         Family::Gemma2,
         Family::Gemma3,
         Family::Gpt2,
@@ -147,6 +153,23 @@ impl Recipe {
                 });
                 let more = json!({
                     "model_type": "llama", "mlp_bias": c, "rope_scaling": if d { stretch } else { Value::Null },
+                });
+                merged(rotary, more)
+            }
+            Family::Mistral => {
+                let more = json!({
+                    "model_type": "mistral", "attention_bias": false,
+                    "sliding_window": if c { json!(self.window) } else { Value::Null },
+                });
+                merged(rotary, more)
+            }
+            Family::Gemma => {
+                merged(rotary, json!({"model_type": "gemma", "hidden_act": if c { "gelu" } else { "relu" }}))
+            }
+            Family::Qwen2 => {
+                let more = json!({
+                    "model_type": "qwen2", "use_sliding_window": c, "sliding_window": self.window,
+                    "max_window_layers": usize::from(d), "attention_bias": false,
                 });
                 merged(rotary, more)
             }
