@@ -20,14 +20,14 @@ const TOGETHER: usize = 64;
 const RELATIVE: f64 = 1e-9;
 
 /// Rows of all features and of a few targets.
-fn all_reads(replacement: &LocalReplacement<'_>) -> Vec<Read> {
+pub(crate) fn all_reads(replacement: &LocalReplacement<'_>) -> Vec<Read> {
     let max_n_logits = 3.min(replacement.model().spec().d_vocab);
     let choice = TargetChoice::Automatic { max_n_logits, desired_logit_prob: 0.9 };
     let targets = choice.resolve(replacement).unwrap().into_iter().map(|t| Read::Direction(t.direction));
     targets.chain((0..replacement.active().len()).map(|i| Read::Feature(ActiveIndex::from(i)))).collect()
 }
 
-fn in_f64(case: &str, check: impl FnOnce(&LocalReplacement<'_>, &[Read])) {
+pub(crate) fn in_f64(case: &str, check: impl FnOnce(&LocalReplacement<'_>, &[Read])) {
     let model = Model::open(&fixture(case).join("model"), Kind::Double, Device::Cpu).unwrap();
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
     let folder = fixture(case).join("transcoders");
@@ -38,10 +38,10 @@ fn in_f64(case: &str, check: impl FnOnce(&LocalReplacement<'_>, &[Read])) {
 }
 
 /// Something added: at which site, at which position, what.
-type Write = (Site, usize, Tensor);
+pub(crate) type Write = (Site, usize, Tensor);
 
 /// Every source in source order: all that it writes.
-fn sources(replacement: &LocalReplacement<'_>) -> Vec<Vec<Write>> {
+pub(crate) fn sources(replacement: &LocalReplacement<'_>) -> Vec<Vec<Write>> {
     let (n_pos, writes) = (replacement.n_pos(), replacement.transcoders().info().writes);
     let n_layers = replacement.model().spec().n_layers();
     let mut all: Vec<_> =
@@ -69,10 +69,20 @@ fn frozen_reads(
     batch: usize,
     added: impl IntoIterator<Item = (Site, Tensor)>,
 ) -> Tensor {
+    let hooks = added.into_iter().fold(Hooks::new(), |hooks, (site, addition)| hooks.add(site, addition));
+    frozen_reads_with(replacement, reads, batch, hooks)
+}
+
+/// The same with any hooks.
+pub(crate) fn frozen_reads_with(
+    replacement: &LocalReplacement<'_>,
+    reads: &[Read],
+    batch: usize,
+    hooks: Hooks<'_>,
+) -> Tensor {
     let (model, set) = (replacement.model(), replacement.transcoders());
     let inputs = (0..model.spec().n_layers()).map(|l| Site::Block(Layer::from(l), set.info().reads));
-    let hooks = Hooks::new().record(inputs).record([Site::UnembedIn]);
-    let hooks = added.into_iter().fold(hooks, |hooks, (site, addition)| hooks.add(site, addition));
+    let hooks = hooks.record(inputs).record([Site::UnembedIn]);
     let tokens = TokenBatch::new(replacement.tokens(), model).unwrap().repeat(batch);
     let mut pass = FrozenPass::new(replacement.trace(), set, hooks);
     let _logits = model.forward(&tokens, &mut pass).unwrap();
@@ -84,18 +94,33 @@ fn frozen_reads(
             let row = set.layers()[f.layer.get()].encoder_rows(&Tensor::from_slice(&[i64::from(f.index.0)]));
             values[&Site::Block(f.layer, set.info().reads)].select(1, i64::from(f.pos.0)).mv(&row.get(0))
         }
+        Read::Stream(..) => unreachable!("no graph has such a row"),
     };
     Tensor::stack(&reads.iter().map(read).collect::<Vec<_>>(), 1)
 }
 
 /// Nothing, `[batch, pos, d_model]`.
-fn nothing(replacement: &LocalReplacement<'_>, batch: usize) -> Tensor {
+pub(crate) fn nothing(replacement: &LocalReplacement<'_>, batch: usize) -> Tensor {
     let d_model = replacement.model().spec().d_model as i64;
     Tensor::zeros([batch as i64, replacement.n_pos() as i64, d_model], (Kind::Double, Device::Cpu))
 }
 
+/// Each of these sources added in a batch row of its own.
+pub(crate) fn side_by_side(
+    replacement: &LocalReplacement<'_>,
+    sources: &[Vec<Write>],
+) -> Vec<(Site, Tensor)> {
+    let writes = sources.iter().enumerate().flat_map(|(row, source)| source.iter().map(move |w| (row, w)));
+    let added = writes.map(|(row, (site, pos, write))| {
+        let addition = nothing(replacement, sources.len());
+        addition.get(row as i64).get(*pos as i64).copy_(write);
+        (*site, addition)
+    });
+    added.collect()
+}
+
 /// The worst difference of two `[row, column]`, in multiples of what is allowed in its row.
-fn worst(found: &Tensor, rows: &Tensor, of: &Tensor) -> f64 {
+pub(crate) fn worst(found: &Tensor, rows: &Tensor, of: &Tensor) -> f64 {
     let allowed = of.abs().amax([1], true).clamp_min(1.0) * RELATIVE;
     ((found - rows).abs() / allowed).max().double_value(&[])
 }
@@ -106,13 +131,7 @@ fn check_effects(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Tens
     assert_eq!(rows.size(), [reads.len() as i64, sources.len() as i64]);
     let undisturbed = frozen_reads(replacement, reads, 1, []);
     for (nth, together) in sources.chunks(TOGETHER).enumerate() {
-        let writes =
-            together.iter().enumerate().flat_map(|(row, source)| source.iter().map(move |w| (row, w)));
-        let added = writes.map(|(row, (site, pos, write))| {
-            let addition = nothing(replacement, together.len());
-            addition.get(row as i64).get(*pos as i64).copy_(write);
-            (*site, addition)
-        });
+        let added = side_by_side(replacement, together);
         let moved = (frozen_reads(replacement, reads, together.len(), added) - &undisturbed).tr();
         let columns = rows.narrow(1, (nth * TOGETHER) as i64, together.len() as i64);
         let worst = worst(&moved, &columns, rows);

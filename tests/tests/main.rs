@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod cli;
+mod explain;
 mod families;
 mod golden;
 mod golden_tokens;

@@ -36,14 +36,19 @@ fn the_program_introduces_itself() {
     err| Usage: circuit-tracer <COMMAND>
     err| 
     err| Commands:
-    err|   attribute    Trace a prompt: find its attribution graph, prune it, write its files, print a
-    err|                summary
-    err|   graph-files  From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form
-    err|   serve        Show graphs in the browser: a server for a folder of graph files, and the page
-    err|   scores       Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph
-    err|   describe     What a model folder, a transcoder folder or a graph file is
-    err|   doctor       What this machine has: LibTorch, devices, memory
-    err|   help         Print this message or the help of the given subcommand(s)
+    err|   attribute     Trace a prompt: find its attribution graph, prune it, write its files, print a
+    err|                 summary
+    err|   graph-files   From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form
+    err|   serve         Show graphs in the browser: a server for a folder of graph files, and the page
+    err|   scores        Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph
+    err|   explain-edge  Which attention heads carry an edge of a raw graph, layer by layer: their shares and
+    err|                 what passes by add up to the edge
+    err|   paths         The strongest paths through a raw graph, from a token (or any node) to an output
+    err|   query-key     Why a head looks where it looks: the pairs of sources that make up its attention
+    err|                 scores
+    err|   describe      What a model folder, a transcoder folder or a graph file is
+    err|   doctor        What this machine has: LibTorch, devices, memory
+    err|   help          Print this message or the help of the given subcommand(s)
     err| 
     err| Options:
     err|   -h, --help     Print help

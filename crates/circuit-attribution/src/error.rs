@@ -1,7 +1,8 @@
 //! What can go wrong when a graph is computed.
 
 use circuit_graph::GraphError;
-use circuit_index::TokenId;
+use circuit_index::{Layer, TokenId};
+use circuit_model::ModelError;
 use circuit_replacement::ReplacementError;
 use circuit_torch::TorchError;
 
@@ -67,9 +68,30 @@ pub enum AttributionError {
         /// The target.
         target: String,
     },
+    /// Attention that nothing read here can have passed through.
+    #[error("the attention of layer {layer} is not below what is read: only layers under {reached} are")]
+    NotBetween {
+        /// The layer asked for.
+        layer: Layer,
+        /// The first layer whose attention is no longer below.
+        reached: usize,
+    },
+    /// A head, position or source that is not there.
+    #[error("there is no {what} {found}: there are {count}")]
+    Nowhere {
+        /// What was asked for.
+        what: &'static str,
+        /// Which.
+        found: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// A round of no rows.
     #[error("batch size and update interval must be at least 1")]
     EmptyRound,
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The prompt's replacement model.
     #[error(transparent)]
     Replacement(#[from] ReplacementError),

@@ -23,11 +23,12 @@
 //! written all that it can see. Nothing here is LibTorch autograd; that both agree is a test. Not here: which rows, and in
 //! which order.
 
+mod heads;
+
 use crate::AttributionError;
 use circuit_index::{ActiveIndex, Layer, LayerSite, Pos};
 use circuit_model::{Block, Norm};
 use circuit_replacement::{FrozenLayer, LocalReplacement};
-use circuit_transcoder::Transcoder;
 use tch::{Kind, Tensor};
 
 /// Rows that go down together. More make larger products, fewer keep the gradients in the processor's caches.
@@ -40,6 +41,8 @@ pub enum Read {
     Feature(ActiveIndex),
     /// A direction `[d_model]` at the input of the unembedding, at the last position.
     Direction(Tensor),
+    /// A direction `[d_model]` in the residual stream before a layer, at a position.
+    Stream(Layer, Pos, Tensor),
 }
 
 impl Read {
@@ -49,6 +52,7 @@ impl Read {
         match self {
             Self::Feature(i) => Self::Feature(*i),
             Self::Direction(w) => Self::Direction(w.shallow_clone()),
+            Self::Stream(layer, pos, w) => Self::Stream(*layer, *pos, w.shallow_clone()),
         }
     }
 }
@@ -131,6 +135,14 @@ impl Attention {
     }
 }
 
+/// `h [row, d_model]` as gradients `[pos, row, d_model]`: each row at its own position, zero elsewhere.
+fn at_positions(h: &Tensor, at: &Tensor, pos: i64) -> Tensor {
+    let mut g = Tensor::zeros([pos, h.size()[0], h.size()[1]], (h.kind(), h.device()));
+    let nth = Tensor::arange(h.size()[0], (Kind::Int64, h.device()));
+    let _ = g.index_put_(&[Some(at), Some(&nth)], h, false);
+    g
+}
+
 /// `P(gain ⊙ W)` for rows of `W [.., d_model]`: the transpose of a norm folded into a matrix that writes into the stream.
 fn fold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
     norm.centre(&(matrix * norm.gain()))
@@ -151,6 +163,12 @@ impl<'a> PullBack<'a> {
         })
     }
 
+    /// The prompt's replacement model.
+    #[must_use]
+    pub fn replacement(&self) -> &'a LocalReplacement<'a> {
+        self.replacement
+    }
+
     /// The layer below which a row's sources are written, and the position up to which it sees.
     fn place(&self, read: &Read) -> (usize, usize) {
         match read {
@@ -159,7 +177,15 @@ impl<'a> PullBack<'a> {
                 (feature.layer.get(), feature.pos.get())
             }
             Read::Direction(_) => (self.attention.len(), self.replacement.n_pos() - 1),
+            Read::Stream(layer, pos, _) => (layer.get(), pos.get()),
         }
+    }
+
+    /// Where a row stands among those that go down with it: the order in which they join. Reads of the stream before a layer
+    /// join below its attention, so after its features.
+    fn joins(&self, read: &Read) -> impl Ord {
+        let (layer, pos) = self.place(read);
+        std::cmp::Reverse((layer, !matches!(read, Read::Stream(..)), pos))
     }
 
     /// Rows of direct effects on `reads`, each over the sources it can see: a prefix of
@@ -218,7 +244,7 @@ impl<'a> PullBack<'a> {
         order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
         let mut groups: Vec<_> = order.chunks(ROWS_TOGETHER).map(<[usize]>::to_vec).collect();
         for group in &mut groups {
-            group.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i])));
+            group.sort_by_key(|&i| self.joins(&reads[i]));
         }
         groups
     }
@@ -239,45 +265,74 @@ impl<'a> PullBack<'a> {
         let sums =
             Tensor::zeros([group.len() as i64, self.replacement.by_position().n_sources() as i64], like);
         let mut joined = places.iter().take_while(|p| p.0 == self.attention.len()).count();
-        let mut g = self.target_gradients(reads, &group[..joined], n_pos, d, like)?; // [pos, row, d_model]
+        let directions = group[..joined].iter().map(|&i| match &reads[i] {
+            Read::Direction(w) => w,
+            _ => unreachable!("only directions sit above the last layer"),
+        });
+        let directions: Vec<_> = directions.collect();
+        let mut g = self.target_gradients(&directions, n_pos, d, like)?; // [pos, row, d_model]
         for l in (0..self.attention.len().min(top + 1)).rev() {
             let layer = Layer::from(l);
             if joined > 0 {
                 self.contract(&g, layer, &sums);
             }
             // Features of layer l join now: they do not see what their own layer writes.
-            let here = places[joined..].iter().take_while(|p| p.0 == l).count();
-            let features = group[joined..joined + here].iter().map(|&i| &reads[i]);
-            g = self.descend(layer, g, features, &places[joined..joined + here]);
-            joined += here;
+            let here: Vec<_> = (joined..group.len()).take_while(|&i| places[i].0 == l).collect();
+            let is_feature = |&&i: &&usize| matches!(reads[group[i]], Read::Feature(_));
+            let (features, streams) = here.split_at(here.iter().take_while(is_feature).count());
+            let features: Vec<_> = features.iter().map(|&i| &reads[group[i]]).collect();
+            g = self.descend(layer, g, &features);
+            if !streams.is_empty() {
+                let streams: Vec<_> = streams.iter().map(|&i| &reads[group[i]]).collect();
+                g = Tensor::f_cat(&[g, self.stream_gradients(&streams, n_pos, d, like)?], 1)?;
+            }
+            joined += here.len();
         }
+        self.contract_tokens(&g, &sums)?;
+        Ok(sums)
+    }
+
+    /// `A[row, token p] = g[p] · embedding`.
+    fn contract_tokens(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
+        let n_pos = g.size()[0];
         let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos); // [pos, d_model]
         let on_tokens = g.bmm(&tokens.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
         sums.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
-        Ok(sums)
+        Ok(())
     }
 
     /// `g[last] = P(gain_f · w) / s_f`.
     fn target_gradients(
         &self,
-        reads: &[Read],
-        targets: &[usize],
+        directions: &[&Tensor],
         n_pos: i64,
         d: i64,
         like: (Kind, tch::Device),
     ) -> Result<Tensor, AttributionError> {
-        let g = Tensor::zeros([n_pos, targets.len() as i64, d], like);
-        let directions = targets.iter().map(|&i| match &reads[i] {
-            Read::Direction(w) => w.to_device(like.1).to_kind(like.0),
-            Read::Feature(_) => unreachable!("only directions sit above the last layer"),
-        });
-        let directions: Vec<_> = directions.collect();
+        let g = Tensor::zeros([n_pos, directions.len() as i64, d], like);
         if !directions.is_empty() {
+            let directions: Vec<_> = directions.iter().map(|w| w.to_device(like.1).to_kind(like.0)).collect();
             let last = n_pos - 1;
             let scale = self.replacement.trace().final_scale.get(last);
             let pulled =
                 self.replacement.model().final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
             g.get(last).f_copy_(&pulled)?;
+        }
+        Ok(g)
+    }
+
+    /// Reads of the stream before a layer are gradients there as they are.
+    fn stream_gradients(
+        &self,
+        streams: &[&Read],
+        n_pos: i64,
+        d: i64,
+        like: (Kind, tch::Device),
+    ) -> Result<Tensor, AttributionError> {
+        let g = Tensor::f_zeros([n_pos, streams.len() as i64, d], like)?;
+        for (row, read) in streams.iter().enumerate() {
+            let Read::Stream(_, pos, w) = read else { unreachable!("features have joined above attention") };
+            g.get(pos.get() as i64).get(row as i64).f_copy_(w)?;
         }
         Ok(g)
     }
@@ -298,44 +353,18 @@ impl<'a> PullBack<'a> {
     }
 
     /// From below a layer's MLP to below its attention: rows of the layer's features join, all pass skip and attention.
-    fn descend<'r>(
-        &self,
-        layer: Layer,
-        g: Tensor,
-        features: impl Iterator<Item = &'r Read>,
-        places: &[(usize, usize)],
-    ) -> Tensor {
+    fn descend(&self, layer: Layer, g: Tensor, features: &[&Read]) -> Tensor {
         let (pos, d) = (g.size()[0], g.size()[2]);
-        let block = &self.replacement.model().blocks()[layer.get()];
-        let frozen = &self.replacement.trace().layers[layer.get()];
-        let transcoder = &self.replacement.transcoders().layers()[layer.get()];
         let attention = &self.attention[layer.get()];
-
-        let mut g = match &transcoder.W_skip {
-            Some(W_skip) if g.size()[1] > 0 => {
-                let scale = frozen.mlp_scale.narrow(0, 0, pos).unsqueeze(1);
-                &g + self.read_site_to_stream(
-                    block,
-                    &self.stream_to_write_site(block, frozen, &g).matmul(W_skip),
-                    &scale,
-                )
-            }
-            _ => g,
-        };
+        let mut g = self.through_skip(layer, g);
         let mut v = Vec::new();
         if g.size()[1] > 0 {
             v.push(attention.mix(&g));
         }
-        if !places.is_empty() {
-            let at: Vec<i64> = places.iter().map(|p| p.1 as i64).collect();
-            let at = Tensor::from_slice(&at).to_device(g.device());
-            let rows = self.encoder_rows(transcoder, features, g.device());
-            let h = self.read_site_to_stream(block, &rows, &frozen.mlp_scale.index_select(0, &at)); // [row, d_model]
+        if !features.is_empty() {
+            let (h, at) = self.feature_gradients(layer, features);
             v.push(attention.mix_joined(&h, &at, pos));
-            let mut new = Tensor::zeros([pos, h.size()[0], d], (g.kind(), g.device()));
-            let nth = Tensor::arange(h.size()[0], (Kind::Int64, g.device()));
-            let _ = new.index_put_(&[Some(&at), Some(&nth)], &h, false);
-            g = Tensor::cat(&[g, new], 1);
+            g = Tensor::cat(&[g, at_positions(&h, &at, pos)], 1);
         }
         if v.is_empty() {
             return g;
@@ -347,18 +376,35 @@ impl<'a> PullBack<'a> {
         flat.view([pos, rows, d])
     }
 
-    fn encoder_rows<'r>(
-        &self,
-        transcoder: &Transcoder,
-        features: impl Iterator<Item = &'r Read>,
-        device: tch::Device,
-    ) -> Tensor {
-        let indices = features.map(|read| match read {
-            Read::Feature(i) => i64::from(self.replacement.active()[i.get()].index.0),
-            Read::Direction(_) => unreachable!("directions sit above the last layer"),
+    /// `g += norm_2^T(W_skip^T g)` where the layer's transcoder has a skip.
+    fn through_skip(&self, layer: Layer, g: Tensor) -> Tensor {
+        let block = &self.replacement.model().blocks()[layer.get()];
+        let frozen = &self.replacement.trace().layers[layer.get()];
+        match &self.replacement.transcoders().layers()[layer.get()].W_skip {
+            Some(W_skip) if g.size()[1] > 0 => {
+                let scale = frozen.mlp_scale.narrow(0, 0, g.size()[0]).unsqueeze(1);
+                let skipped = self.stream_to_write_site(block, frozen, &g).matmul(W_skip);
+                g + self.read_site_to_stream(block, &skipped, &scale)
+            }
+            _ => g,
+        }
+    }
+
+    /// What features of a layer read of the stream before its MLP, `[row, d_model]`, and at which positions, `[row]`.
+    fn feature_gradients(&self, layer: Layer, features: &[&Read]) -> (Tensor, Tensor) {
+        let block = &self.replacement.model().blocks()[layer.get()];
+        let frozen = &self.replacement.trace().layers[layer.get()];
+        let features = features.iter().map(|read| match read {
+            Read::Feature(i) => self.replacement.active()[i.get()],
+            _ => unreachable!("only features join here"),
         });
-        let indices: Vec<i64> = indices.collect();
-        transcoder.encoder_rows(&Tensor::from_slice(&indices).to_device(device))
+        let (indices, at): (Vec<_>, Vec<_>) =
+            features.map(|f| (i64::from(f.index.0), i64::from(f.pos.0))).unzip();
+        let on_device =
+            |numbers: &[i64]| Tensor::from_slice(numbers).to_device(self.replacement.model().device());
+        let (indices, at) = (on_device(&indices), on_device(&at));
+        let rows = self.replacement.transcoders().layers()[layer.get()].encoder_rows(&indices);
+        (self.read_site_to_stream(block, &rows, &frozen.mlp_scale.index_select(0, &at)), at)
     }
 
     /// From the feature-input site into the stream before the MLP's norm.

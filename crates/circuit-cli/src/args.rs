@@ -27,6 +27,14 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph.
     Scores(ScoresArgs),
+    /// Which attention heads carry an edge of a raw graph, layer by layer: their shares and what passes by add up to the edge.
+    #[command(name = "explain-edge", alias = "explain_edge")]
+    ExplainEdge(ExplainEdgeArgs),
+    /// The strongest paths through a raw graph, from a token (or any node) to an output.
+    Paths(PathsArgs),
+    /// Why a head looks where it looks: the pairs of sources that make up its attention scores.
+    #[command(name = "query-key", alias = "query_key")]
+    QueryKey(QueryKeyArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
     /// What this machine has: LibTorch, devices, memory.
@@ -244,6 +252,115 @@ pub(crate) struct GraphFilesArgs {
     /// Write JSON that fits Neuronpedia's schema.
     #[arg(long)]
     pub(crate) neuronpedia: bool,
+}
+
+/// A model and its transcoders, for looking closer.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// Model: a local folder with config.json, safetensors and tokenizer.json.
+    #[arg(short, long)]
+    pub(crate) model: String,
+    /// Transcoder set: a local folder.
+    #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
+    pub(crate) transcoder_set: String,
+    /// How many leading positions have neither features nor errors; the model's description knows.
+    #[arg(long, alias = "ignored_positions")]
+    pub(crate) ignored_positions: Option<usize>,
+    /// Type of the weights.
+    #[arg(long, value_enum, default_value_t = Dtype::Float32)]
+    pub(crate) dtype: Dtype,
+    /// cpu, cuda or cuda:N; the first GPU if there is one.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// Threads for products on the CPU.
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+}
+
+/// A prompt, given in one of three ways.
+#[derive(clap::Args, Debug)]
+pub(crate) struct PromptArgs {
+    /// The prompt.
+    #[arg(short, long, allow_hyphen_values = true, group = "the_prompt")]
+    pub(crate) prompt: Option<String>,
+    /// The prompt as token ids, separated by commas.
+    #[arg(long, alias = "prompt_ids", value_delimiter = ',', group = "the_prompt")]
+    pub(crate) prompt_ids: Option<Vec<u32>>,
+    /// A file that holds the prompt, every byte of it.
+    #[arg(long, alias = "prompt_file", group = "the_prompt")]
+    pub(crate) prompt_file: Option<PathBuf>,
+}
+
+/// `explain-edge`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ExplainEdgeArgs {
+    /// Raw graph, .safetensors or .pt.
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Where the edge begins: a node as graph files name it.
+    #[arg(long)]
+    pub(crate) from: String,
+    /// Where it ends: a feature, or a target by its id or its word.
+    #[arg(long)]
+    pub(crate) to: String,
+    /// Only this layer's attention.
+    #[arg(long)]
+    pub(crate) layer: Option<usize>,
+    /// So many heads of each layer.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) top: usize,
+    /// Print one JSON object, with every head.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `paths`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct PathsArgs {
+    /// Raw graph, .safetensors or .pt.
+    pub(crate) graph: PathBuf,
+    /// Where paths begin: a node as graph files name it; all tokens and errors unless given.
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// The target where they end, by its id or its word; the first unless given.
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// So many paths.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) thresholds: ThresholdArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `query-key`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct QueryKeyArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    /// The layer.
+    #[arg(long)]
+    pub(crate) layer: usize,
+    /// The (query) head.
+    #[arg(long)]
+    pub(crate) head: usize,
+    /// The position that looks; counted from the end if negative.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub(crate) query: i64,
+    /// The position looked at; the three with the most attention unless given.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) key: Option<i64>,
+    /// So many pairs.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `scores`.

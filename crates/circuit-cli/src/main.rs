@@ -7,9 +7,13 @@ mod args;
 mod attribute;
 mod describe;
 mod doctor;
+mod explain;
 mod failure;
 mod files;
+mod nodes;
+mod open;
 mod plan;
+mod query_key;
 mod say;
 mod scores;
 mod serve;
@@ -69,6 +73,9 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::GraphFiles(args) => files::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Scores(args) => scores::run(args),
+        Command::ExplainEdge(args) => explain::explain_edge(args),
+        Command::Paths(args) => explain::paths(args),
+        Command::QueryKey(args) => query_key::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -148,7 +148,7 @@ pub(crate) fn thresholds(args: ThresholdArgs) -> Result<Thresholds, Failure> {
 }
 
 /// A folder that is there; anything else may be a hub name, which is still to come.
-fn local_folder(name: &str, what: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn local_folder(name: &str, what: &str) -> Result<PathBuf, Failure> {
     let path = PathBuf::from(name);
     if path.exists() {
         return Ok(path);

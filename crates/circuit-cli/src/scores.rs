@@ -2,8 +2,9 @@
 
 use crate::args::ScoresArgs;
 use crate::failure::Failure;
-use crate::{files, plan};
+use crate::{files, nodes, plan};
 use circuit_graph::{Graph, Scores, prune, scores, subgraph_scores};
+use circuit_index::Node;
 use std::collections::BTreeSet;
 
 pub(crate) fn run(args: ScoresArgs) -> Result<String, Failure> {
@@ -37,12 +38,10 @@ pub(crate) fn share(score: Option<f64>) -> String {
 
 /// The nodes of features that are named `layer_index_position`.
 fn chosen(graph: &Graph, names: &[String]) -> Result<BTreeSet<usize>, Failure> {
-    let all: Vec<_> = graph.selected_features().map(|f| f.to_string()).collect();
-    let find = |name: &String| {
-        all.iter().position(|n| n == name).ok_or_else(|| {
-            Failure::usage(format!("`{name}` is no feature of this graph"))
-                .hint("features are named layer_index_position, as in graph files")
-        })
+    let find = |name: &String| match nodes::find(graph, name) {
+        Ok(node) if matches!(nodes::kind(graph, node), Node::Feature(_)) => Ok(node.get()),
+        _ => Err(Failure::usage(format!("`{name}` is no feature of this graph"))
+            .hint("features are named layer_index_position, as in graph files")),
     };
     names.iter().map(find).collect()
 }

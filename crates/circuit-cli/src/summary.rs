@@ -1,8 +1,8 @@
 //! What `attribute` tells: for a reader, or as one JSON object.
 
+use crate::nodes::{id, name, shown};
 use crate::scores::share;
 use circuit_graph::{Graph, Path, Pruned, scores, strongest_features, strongest_paths, subgraph_scores};
-use circuit_index::{Node, NodeIndex};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -66,11 +66,11 @@ impl Summary<'_> {
         for node in strongest_features(graph, pruned, FEATURES) {
             let activation = graph.activations[graph.selected[node.get()].get()];
             let influence = pruned.influence()[node.get()];
-            let _ = writeln!(text, "  {:<24} {activation:>7.3} {influence:>10.4}", self.name(node));
+            let _ = writeln!(text, "  {:<24} {activation:>7.3} {influence:>10.4}", name(graph, node));
         }
         text += "\nStrongest paths to the first target\n";
-        for Path { nodes, strength, raises } in strongest_paths(graph, pruned, 0, PATHS) {
-            let nodes: Vec<_> = nodes.into_iter().map(|n| self.name(n)).collect();
+        for Path { nodes, strength, raises } in strongest_paths(graph, pruned, None, 0, PATHS) {
+            let nodes: Vec<_> = nodes.into_iter().map(|n| name(graph, n)).collect();
             let _ =
                 writeln!(text, "  {}{strength:.4}  {}", if raises { '+' } else { '-' }, nodes.join(" > "));
         }
@@ -92,13 +92,13 @@ impl Summary<'_> {
             .collect();
         let features = strongest_features(graph, pruned, FEATURES).into_iter().map(|node| {
             json!({
-                "node": self.id(node),
+                "node": id(graph, node),
                 "activation": graph.activations[graph.selected[node.get()].get()],
                 "influence": pruned.influence()[node.get()],
             })
         });
-        let paths = strongest_paths(graph, pruned, 0, PATHS).into_iter().map(|path| {
-            let nodes: Vec<_> = path.nodes.iter().map(|&n| self.id(n)).collect();
+        let paths = strongest_paths(graph, pruned, None, 0, PATHS).into_iter().map(|path| {
+            let nodes: Vec<_> = path.nodes.iter().map(|&n| id(graph, n)).collect();
             json!({"nodes": nodes, "strength": path.strength, "raises": path.raises})
         });
         let value = json!({
@@ -121,46 +121,4 @@ impl Summary<'_> {
         });
         format!("{value}\n")
     }
-
-    fn node(&self, node: NodeIndex) -> Node {
-        self.graph.layout().node(node).expect("a node of this graph")
-    }
-
-    /// A node as graph files name it.
-    fn id(&self, node: NodeIndex) -> String {
-        let graph = self.graph;
-        match self.node(node) {
-            Node::Feature(i) => graph.active[graph.selected[i].get()].to_string(),
-            Node::Error(layer, pos) => format!("{layer}_-1_{pos}"),
-            Node::Token(pos) => format!("E_{}_{pos}", graph.tokens[pos.get()]),
-            Node::Target(i) => {
-                format!(
-                    "{}_{}_{}",
-                    graph.model.n_layers + 1,
-                    graph.targets[i].token_id,
-                    graph.tokens.len() - 1
-                )
-            }
-        }
-    }
-
-    /// A node for a reader: what it is, and at which word.
-    fn name(&self, node: NodeIndex) -> String {
-        let graph = self.graph;
-        let word = |p: usize| shown(&graph.token_strings[p]);
-        match self.node(node) {
-            Node::Feature(i) => {
-                let f = graph.active[graph.selected[i].get()];
-                format!("{f} at {}", word(f.pos.get()))
-            }
-            Node::Error(layer, pos) => format!("error {layer} at {}", word(pos.get())),
-            Node::Token(pos) => format!("token {}", word(pos.get())),
-            Node::Target(i) => format!("output {}", shown(&graph.targets[i].label)),
-        }
-    }
-}
-
-/// A token in quotes, line breaks and the like escaped.
-fn shown(token: &str) -> String {
-    format!("\"{}\"", token.escape_debug())
 }

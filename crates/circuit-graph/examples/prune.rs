@@ -49,7 +49,7 @@ fn main() -> Result<(), GraphError> {
     for edge in pruned.edges(&graph) {
         println!("node {} -> node {}: {:+}", edge.source, edge.target, edge.weight);
     }
-    for path in strongest_paths(&graph, &pruned, 0, 2) {
+    for path in strongest_paths(&graph, &pruned, None, 0, 2) {
         println!("{:?} carries {:.3} of {}", path.nodes, path.strength, graph.targets[0].label);
     }
     Ok(())

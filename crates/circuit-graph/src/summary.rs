@@ -11,10 +11,10 @@ use circuit_index::{Node, NodeIndex};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// A path from where information enters, a token or an error, to a target.
+/// A path to a target, from where information enters, a token or an error, or from a chosen node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Path {
-    /// The nodes on it, the token or error first, the target last.
+    /// The nodes on it, where it begins first, the target last.
     pub nodes: Vec<NodeIndex>,
     /// Product of the normalised absolute effects along it, between 0 and 1.
     pub strength: f64,
@@ -33,7 +33,8 @@ pub fn strongest_features(graph: &Graph, pruned: &Pruned, count: usize) -> Vec<N
     features
 }
 
-/// The strongest paths of `pruned`, which was made of `graph`, to the n-th target, at most `count`, strongest first.
+/// The strongest paths of `pruned`, which was made of `graph`, to the n-th target, at most `count`, strongest first: from tokens and
+/// errors, or from one node alone. A feature at which paths begin is not followed further down.
 ///
 /// Best-first search from the target down. It is led by the exact strength of the best way on from each node, so that it
 /// looks at nothing but the paths it returns and their side branches.
@@ -41,7 +42,13 @@ pub fn strongest_features(graph: &Graph, pruned: &Pruned, count: usize) -> Vec<N
 /// # Panics
 /// If there is no such target.
 #[must_use]
-pub fn strongest_paths(graph: &Graph, pruned: &Pruned, target: usize, count: usize) -> Vec<Path> {
+pub fn strongest_paths(
+    graph: &Graph,
+    pruned: &Pruned,
+    from: Option<NodeIndex>,
+    target: usize,
+    count: usize,
+) -> Vec<Path> {
     let flow = Flow::of(graph);
     let layout = flow.layout;
     let inverse_sums = flow.inverse_sums(None);
@@ -53,9 +60,13 @@ pub fn strongest_paths(graph: &Graph, pruned: &Pruned, target: usize, count: usi
             (column as usize, f64::from(value.abs()) * inverse, value < 0.0)
         })
     };
+    let begins = |node: usize| match from {
+        Some(from) => from.get() == node,
+        None => layout.errors().contains(&node) || layout.tokens().contains(&node),
+    };
     // Strength of the best path that ends at a node; 1 where paths begin. Rows of features ascend by layer.
-    let mut best = vec![1.0_f64; layout.n_sources()];
-    for row in layout.features() {
+    let mut best: Vec<f64> = (0..layout.n_sources()).map(|node| f64::from(u8::from(begins(node)))).collect();
+    for row in layout.features().filter(|&row| !begins(row)) {
         best[row] = sources(row).map(|(source, share, _)| share * best[source]).fold(0.0, f64::max);
     }
 
@@ -69,7 +80,7 @@ pub fn strongest_paths(graph: &Graph, pruned: &Pruned, target: usize, count: usi
     {
         let step = steps.len();
         steps.push((here.node, here.towards));
-        let Some(row) = layout.node(here.node).and_then(|node| layout.row(node)) else {
+        if begins(here.node.get()) {
             let mut nodes = vec![here.node];
             let mut at = step;
             while at != 0 {
@@ -78,7 +89,8 @@ pub fn strongest_paths(graph: &Graph, pruned: &Pruned, target: usize, count: usi
             }
             paths.push(Path { nodes, strength: here.strength, raises: here.raises });
             continue;
-        };
+        }
+        let Some(row) = layout.node(here.node).and_then(|node| layout.row(node)) else { continue };
         for (source, share, negative) in sources(row) {
             let strength = here.strength * share;
             let bound = strength * best[source];

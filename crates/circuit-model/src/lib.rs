@@ -17,6 +17,7 @@ mod names;
 mod norm;
 mod packed;
 mod rope;
+mod score_reads;
 pub mod spec;
 pub mod tokenizer;
 
@@ -28,3 +29,4 @@ pub use model::{Attention, Block, Model, TokenBatch};
 pub use names::{BlockPart, Linear, NormPlace, Part, WeightSource};
 pub use norm::{Norm, Projection};
 pub use packed::{Matrix, Mxfp4};
+pub use score_reads::{ScoreEnd, ScoreScales};

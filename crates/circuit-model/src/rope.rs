@@ -26,10 +26,20 @@ impl RopeTables {
 
     /// Rotates `x [batch, pos, head, d_head]`.
     pub(crate) fn rotate(&self, x: &Tensor) -> Tensor {
-        let halves = x.chunk(2, -1);
-        let turned = Tensor::cat(&[&-&halves[1], &halves[0]], -1);
-        x * &self.cos + turned * &self.sin
+        x * &self.cos + quarter_turn(x) * &self.sin
     }
+
+    /// Rotates `x [.., d_head]` as what stands at one position.
+    pub(crate) fn rotate_at(&self, x: &Tensor, pos: i64) -> Tensor {
+        let at = |table: &Tensor| table.narrow(0, pos, 1).squeeze();
+        x * at(&self.cos) + quarter_turn(x) * at(&self.sin)
+    }
+}
+
+/// Every pair of components `(a, b)`, half a head apart, as `(-b, a)`.
+fn quarter_turn(x: &Tensor) -> Tensor {
+    let halves = x.chunk(2, -1);
+    Tensor::cat(&[&-&halves[1], &halves[0]], -1)
 }
 
 /// The angle per position of each pair of a head's components, radians.

@@ -105,6 +105,13 @@ impl Trace {
             held: frozen.iter().map(|site| (*site, values[site].shallow_clone())).collect(),
         })
     }
+
+    /// The value of a frozen site ([`circuit_model::spec::ModelSpec::frozen_sites`]) as it was visited, `[batch = 1, ..]`; `None` for
+    /// any other site.
+    #[must_use]
+    pub fn frozen(&self, site: Site) -> Option<&Tensor> {
+        self.held.get(&site)
+    }
 }
 
 /// A visitor that holds patterns, denominators and MLP outputs at their recorded values and passes a skip's change of input

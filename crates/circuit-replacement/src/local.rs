@@ -124,6 +124,16 @@ impl<'a> LocalReplacement<'a> {
         &self.writes[layer.get()]
     }
 
+    /// The sum of all that sources write into the residual stream at a layer, `[pos, d_model]`.
+    ///
+    /// # Errors
+    /// If LibTorch fails, for example for want of memory.
+    pub fn written(&self, layer: Layer) -> Result<Tensor, ReplacementError> {
+        let (writes, positions) = (&self.writes[layer.get()], &self.parts.positions[layer.get()]);
+        let sum = Tensor::f_zeros([self.n_pos() as i64, writes.size()[1]], (writes.kind(), writes.device()))?;
+        Ok(sum.f_index_add(0, positions, writes)?)
+    }
+
     /// The order of all sources.
     #[must_use]
     pub fn order(&self) -> &SourceOrder {

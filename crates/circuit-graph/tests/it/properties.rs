@@ -1,8 +1,8 @@
 //! Properties on random small graphs: one substitution equals the power series, and what pruning must never remove.
 
 use crate::support::{as_links, assert_same_scores, graph};
-use circuit_graph::{Graph, Thresholds, influence, prune, scores, subgraph_scores};
-use circuit_index::{FeatureId, NodeLayout};
+use circuit_graph::{Graph, Pruned, Thresholds, influence, prune, scores, strongest_paths, subgraph_scores};
+use circuit_index::{FeatureId, NodeIndex, NodeLayout};
 use proptest::prelude::*;
 
 /// Random graphs of up to 3 layers and 3 positions: a feature sees lower layers and no later position.
@@ -62,6 +62,33 @@ fn power_series(graph: &Graph) -> Vec<f64> {
     sum
 }
 
+/// Every path from these nodes to a target along kept edges, with its strength and sign: found by trying them all.
+fn all_paths(
+    graph: &Graph,
+    pruned: &Pruned,
+    begins: &dyn Fn(usize) -> bool,
+    target: usize,
+) -> Vec<(Vec<NodeIndex>, f64, bool)> {
+    let layout = graph.layout();
+    let (mut open, mut found) =
+        (vec![(vec![NodeIndex::from(layout.n_sources() + target)], 1.0, true)], Vec::new());
+    while let Some((path, strength, raises)) = open.pop() {
+        if begins(path[0].get()) {
+            found.push((path, strength, raises));
+            continue;
+        }
+        let Some(row) = layout.node(path[0]).and_then(|node| layout.row(node)) else { continue };
+        let sum: f64 = graph.rows.row(row).iter().map(|v| f64::from(v.abs())).sum();
+        for edge in pruned.edges(graph).filter(|edge| edge.target == path[0]) {
+            let longer = std::iter::once(edge.source).chain(path.iter().copied()).collect();
+            let weight = f64::from(edge.weight);
+            open.push((longer, strength * weight.abs() / sum, raises != (weight < 0.0)));
+        }
+    }
+    found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -90,6 +117,27 @@ proptest! {
         for edge in pruned.edges(&graph) {
             prop_assert!(pruned.kept()[edge.source.get()] && pruned.kept()[edge.target.get()]);
             prop_assert!(edge.weight != 0.0);
+        }
+    }
+
+    #[test]
+    fn the_strongest_paths_are_those_of_all(graph in graphs(), edge in 0.5..=1.0_f64, count in 1..=20_usize, from in any::<prop::sample::Index>()) {
+        let pruned = prune(&graph, Thresholds::new(1.0, edge).unwrap());
+        let layout = graph.layout();
+        let from = NodeIndex::from(from.index(layout.n_sources()));
+        let enters = |node: usize| node >= layout.n_features && node < layout.n_sources();
+        for from in [None, Some(from)] {
+            let begins = |node: usize| from.map_or(enters(node), |from| from.get() == node);
+            for target in 0..layout.n_targets {
+                let all = all_paths(&graph, &pruned, &begins, target);
+                let found = strongest_paths(&graph, &pruned, from, target, count);
+                prop_assert_eq!(found.len(), all.len().min(count));
+                for (path, (_, strength, _)) in found.iter().zip(&all) {
+                    prop_assert!((path.strength - strength).abs() <= 1e-12, "{:?}", path);
+                    let same = all.iter().find(|(nodes, ..)| *nodes == path.nodes);
+                    prop_assert_eq!(same.map(|(_, _, raises)| *raises), Some(path.raises));
+                }
+            }
         }
     }
 }

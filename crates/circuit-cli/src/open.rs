@@ -1,0 +1,88 @@
+//! Opening a model and its transcoders, and reading a prompt, for the commands that look closer at what a graph says.
+//!
+//! `attribute` has a plan of its own, since it writes files.
+
+use crate::args::{Dtype, ModelArgs, PromptArgs};
+use crate::failure::{Code, Failure};
+use crate::plan;
+use circuit_index::TokenId;
+use circuit_model::Model;
+use circuit_model::tokenizer::{Prompt, Tokenizer};
+use circuit_replacement::LocalReplacement;
+use circuit_torch::runtime;
+use circuit_transcoder::TranscoderSet;
+use std::path::Path;
+use tch::{Device, Kind};
+
+/// A model, its transcoders and its tokenizer.
+pub(crate) struct Opened {
+    pub(crate) model: Model,
+    pub(crate) set: TranscoderSet,
+    pub(crate) tokenizer: Tokenizer,
+    ignored: usize,
+}
+
+impl Opened {
+    pub(crate) fn new(args: &ModelArgs) -> Result<Self, Failure> {
+        let model = plan::local_folder(&args.model, "model")?;
+        let transcoders = plan::local_folder(&args.transcoder_set, "transcoder")?;
+        set_threads(args.threads)?;
+        let device = device(args.device.as_deref())?;
+        let tokenizer = Tokenizer::open(&model).map_err(Failure::tokenizer)?;
+        let model = Model::open(&model, kind(args.dtype), device)?;
+        let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
+        let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
+        let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
+        Ok(Self { model, set, tokenizer, ignored })
+    }
+
+    /// The model and its transcoders on a prompt.
+    pub(crate) fn on(&self, tokens: &[TokenId]) -> Result<LocalReplacement<'_>, Failure> {
+        Ok(LocalReplacement::new(&self.model, &self.set, tokens, self.ignored)?)
+    }
+}
+
+/// The prompt of the arguments.
+pub(crate) fn prompt(args: &PromptArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure> {
+    let text = match (&args.prompt, &args.prompt_ids, &args.prompt_file) {
+        (_, Some(ids), _) => {
+            let ids: Vec<_> = ids.iter().map(|&id| TokenId(id)).collect();
+            return tokenizer.prompt_from_ids(&ids).map_err(Failure::text);
+        }
+        (Some(text), _, _) => text.clone(),
+        (_, _, Some(path)) => text_of(path)?,
+        _ => return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file")),
+    };
+    tokenizer.encode_prompt(&text).map_err(Failure::text)
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| Failure::new(Code::Prompt, format!("{}: {e}", path.display())))
+}
+
+/// LibTorch's threads, and those of ranking and pruning.
+pub(crate) fn set_threads(threads: Option<usize>) -> Result<(), Failure> {
+    let Some(threads) = threads else { return Ok(()) };
+    runtime::set_threads(threads).map_err(|e| Failure::usage(e.to_string()))?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|e| Failure::usage(format!("--threads {threads}: {e}")))
+}
+
+/// The device of a name; the first GPU if there is one and none is named.
+pub(crate) fn device(name: Option<&str>) -> Result<Device, Failure> {
+    Ok(match name {
+        Some(name) => runtime::parse_device(name)?,
+        None if runtime::cuda_status().devices() > 0 => Device::Cuda(0),
+        None => Device::Cpu,
+    })
+}
+
+/// LibTorch's word for a type.
+pub(crate) fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::Float32 => Kind::Float,
+        Dtype::Bfloat16 => Kind::BFloat16,
+        Dtype::Float16 => Kind::Half,
+        Dtype::Float64 => Kind::Double,
+    }
+}
