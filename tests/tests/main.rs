@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod cli;
+mod convert;
 mod explain;
 mod families;
 mod golden;
@@ -12,5 +13,6 @@ mod layouts;
 mod linearity;
 mod random;
 mod serve;
+mod sets;
 mod snapshots;
 mod tensors;

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     /// Why a head looks where it looks: the pairs of sources that make up its attention scores.
     #[command(name = "query-key", alias = "query_key")]
     QueryKey(QueryKeyArgs),
+    /// Rewrite a transcoder set of any readable layout into the one whose files are used as they lie.
+    Convert(ConvertArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
     /// What this machine has: LibTorch, devices, memory.
@@ -376,6 +378,22 @@ pub(crate) struct ScoresArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `convert`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ConvertArgs {
+    /// Transcoder set: a local folder.
+    pub(crate) set: String,
+    /// Folder for config.yaml and the files of the layers. The config comes last: without it, what is there is no set.
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// Type of the matrices; as stored unless given. Biases and thresholds always stay as they are.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// Replace the set in a folder that is not empty; other files there stay.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// `describe`.

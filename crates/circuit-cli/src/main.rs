@@ -5,6 +5,7 @@
 
 mod args;
 mod attribute;
+mod convert;
 mod describe;
 mod doctor;
 mod explain;
@@ -76,6 +77,7 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::ExplainEdge(args) => explain::explain_edge(args),
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
+        Command::Convert(args) => convert::run(&args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

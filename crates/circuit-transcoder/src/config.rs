@@ -41,6 +41,8 @@ pub(crate) enum SetKind {
 pub(crate) enum Selection {
     /// Those above their threshold, where the files hold thresholds; else those above 0.
     Threshold,
+    /// Those above their threshold, which the files must hold.
+    JumpRelu,
     /// The k largest, whatever their sign.
     TopK(usize),
     /// Of the k largest those above 0.
@@ -89,6 +91,34 @@ impl Config {
         }
     }
 
+    /// The `config.yaml` of the same set without a list of files; what the files say themselves is left to them.
+    pub(crate) fn mapped(&self) -> String {
+        let kind = match self.kind {
+            SetKind::PerLayer => "transcoder_set",
+            SetKind::CrossLayer => "cross_layer_transcoder",
+        };
+        // A JSON text is a YAML text, whatever is in it.
+        let text = |name: &str| serde_json::Value::from(name).to_string();
+        let line = |key: &str, value: Option<String>| {
+            value.map_or_else(String::new, |value| format!("{key}: {value}\n"))
+        };
+        let (activation, k) = match self.selection {
+            Selection::Threshold | Selection::JumpRelu => (None, None),
+            Selection::TopK(k) => (Some("topk"), Some(k)),
+            Selection::ReluTopK(k) => (Some("relu_topk"), Some(k)),
+        };
+        [
+            line("model_name", self.model_name.as_deref().map(text)),
+            line("model_kind", Some(kind.into())),
+            line("feature_input_hook", Some(self.reads.name().into())),
+            line("feature_output_hook", Some(self.writes.name().into())),
+            line("scan", self.scan.as_deref().map(text)),
+            line("activation", activation.map(str::to_owned)),
+            line("k", k.map(|k| k.to_string())),
+        ]
+        .concat()
+    }
+
     /// Whether a folder has a config of a transcoder set.
     pub(crate) fn exists(folder: &Path) -> bool {
         folder.join(CONFIG).exists() || folder.join(sparsify_config(0)).exists()
@@ -113,14 +143,20 @@ impl Config {
             site.ok_or_else(|| bad(format!("{key}: unknown hook `{name}`, expected one of {}", names())))
         };
         let selection = match (raw.activation.as_deref(), raw.k) {
-            (Some("topk"), Some(0)) => return Err(bad("activation topk needs a positive `k`".into())),
+            (Some("topk" | "relu_topk"), Some(0)) => {
+                return Err(bad("activation topk needs a positive `k`".into()));
+            }
             (Some("topk"), k) => Selection::TopK(k.unwrap_or(USUAL_K)),
+            (Some("relu_topk"), Some(k)) => Selection::ReluTopK(k),
+            (Some("relu_topk"), None) => return Err(bad("activation relu_topk needs `k`".into())),
             (None | Some("relu"), None) => Selection::Threshold,
-            (None | Some("relu"), Some(_)) => {
+            (Some("jump_relu" | "jumprelu"), None) => Selection::JumpRelu,
+            (None | Some("relu" | "jump_relu" | "jumprelu"), Some(_)) => {
                 return Err(bad("`k` is given, but activation is not topk".into()));
             }
             (Some(other), _) => {
-                return Err(bad(format!("activation `{other}` is not known, expected relu or topk")));
+                let known = "expected relu, jump_relu, topk or relu_topk";
+                return Err(bad(format!("activation `{other}` is not known, {known}")));
             }
         };
         let files = raw.transcoders.map(|list| list.iter().map(|file| beside(file).map_err(&bad)).collect());
@@ -169,7 +205,7 @@ impl Config {
     }
 }
 
-const CONFIG: &str = "config.yaml";
+pub(crate) const CONFIG: &str = "config.yaml";
 
 fn sparsify_config(layer: usize) -> String {
     format!("layers.{layer}.mlp/cfg.json")
