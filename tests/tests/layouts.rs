@@ -8,6 +8,7 @@ use crate::tensors::{read, write};
 use circuit_index::Layer;
 use circuit_tests::fixture;
 use circuit_transcoder::{Activation, TranscoderError, TranscoderSet};
+use std::collections::BTreeMap;
 use std::fs;
 use tch::{Device, Kind, Tensor};
 
@@ -188,4 +189,62 @@ fn what_a_config_leaves_out_or_names_elsewhere() {
     fs::create_dir_all(&inner).unwrap();
     fs::write(inner.join("config.yaml"), &config).unwrap();
     refused(open(outer.path(), &model), &["sets below it", "all/width_1k"]);
+}
+
+#[test]
+fn a_cross_layer_set_may_keep_the_k_largest() {
+    let case = "llama-clt-relu";
+    let (model, dir) = (model(case), copy(case));
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    let plain = open(dir.path(), &model).unwrap();
+    let plain = replacement(case, &model, &plain);
+    let n_kept = |activation: &str| {
+        fs::write(&path, format!("{config}\nactivation: {activation}\nk: 3\n")).unwrap();
+        let set = open(dir.path(), &model).unwrap();
+        let kept = replacement(case, &model, &set);
+        // What is kept is kept as it was, and all its writes still add up to what the model computes.
+        let values: Vec<f32> = Vec::try_from(kept.activations()).unwrap();
+        let before: Vec<f32> = Vec::try_from(plain.activations()).unwrap();
+        let before: BTreeMap<_, _> = plain.active().iter().zip(before).collect();
+        for (feature, value) in kept.active().iter().zip(values) {
+            assert!(value < 0.0 || before[feature] == value, "{activation}: {feature}");
+        }
+        assert_eq!(set.writers(2), 0..3);
+        kept.active().len()
+    };
+    let (n_layers, n_pos) = (model.spec().n_layers(), plain.n_pos());
+    assert_eq!(n_kept("topk"), 3 * n_layers * (n_pos - 1), "of each position but the ignored one");
+    let positive = n_kept("relu_topk");
+    assert!(positive > 0 && positive < plain.active().len(), "{positive}");
+}
+
+#[test]
+fn where_the_vectors_of_a_cross_layer_set_stand_does_not_count() {
+    let case = "gemma2-clt-jumprelu";
+    let (model, dir) = (model(case), copy(case));
+    for l in 0..model.spec().n_layers() {
+        let at = |file: &str| dir.path().join(format!("{file}_{l}.safetensors"));
+        let (mut encoder, mut decoder) = (read(&at("W_enc")), read(&at("W_dec")));
+        let name = format!("b_dec_{l}");
+        decoder.insert(name.clone(), encoder.remove(&name).unwrap());
+        write(&at("W_enc"), &encoder);
+        write(&at("W_dec"), &decoder);
+    }
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    for more in ["", "activation: jump_relu\n", "activation: jumprelu\n"] {
+        fs::write(&path, format!("{config}\n{more}")).unwrap();
+        same(&open(dir.path(), &model).unwrap(), &open(&fixture(case).join("transcoders"), &model).unwrap());
+    }
+    fs::write(&path, format!("{config}\nactivation: jump_relu\nk: 2\n")).unwrap();
+    refused(open(dir.path(), &model), &["`k` is given"]);
+    fs::write(&path, format!("{config}\nactivation: relu_topk\n")).unwrap();
+    refused(open(dir.path(), &model), &["relu_topk needs `k`"]);
+    // Thresholds that the config names and the files do not hold.
+    let dir = copy("llama-clt-relu");
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{config}\nactivation: jump_relu\n")).unwrap();
+    refused(open(dir.path(), &crate::sets::model("llama-clt-relu")), &["config.yaml", "no thresholds"]);
 }

@@ -31,6 +31,7 @@ pub(crate) enum Act {
     Relu,
     JumpRelu,
     TopK,
+    ReluTopK,
 }
 
 /// Everything a random model, set and prompt follow from.
@@ -78,7 +79,7 @@ pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
     let reads = vec![LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
     let reads = prop::sample::select(reads);
     let writes = prop::sample::select(vec![LayerSite::MlpRawOut, LayerSite::MlpOut]);
-    let act = prop::sample::select(vec![Act::Relu, Act::JumpRelu, Act::TopK]);
+    let act = prop::sample::select(vec![Act::Relu, Act::JumpRelu, Act::TopK, Act::ReluTopK]);
     let heads = (1..=2usize, 1..=3usize, 1..=2usize);
     let widths = (2..=9usize, 1..=7usize, 3..=9usize);
     let prompt = (1..=4usize, 1..=6usize, 0..=2usize);
@@ -232,6 +233,7 @@ impl Recipe {
                 Act::Relu => Activation::Relu,
                 Act::JumpRelu => Activation::JumpRelu { threshold: random.normal(&[n_features]).abs() * 0.2 },
                 Act::TopK => Activation::TopK { k: self.n_features.div_ceil(2) },
+                Act::ReluTopK => Activation::ReluTopK { k: self.n_features.div_ceil(2) },
             },
         }
     }

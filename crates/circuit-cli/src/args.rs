@@ -1,5 +1,6 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
+use crate::chat::parse_option;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -71,6 +72,19 @@ pub(crate) struct ThresholdArgs {
     pub(crate) edge_threshold: f64,
 }
 
+/// A prompt as a chat.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ChatArgs {
+    /// The prompt is what the user says to an instruct model, or a JSON list of turns, [{"role": …, "content": …}, …]: it goes
+    /// through the model's own chat template.
+    #[arg(long, conflicts_with = "prompt_ids")]
+    pub(crate) chat: bool,
+    /// A further name for the chat template, such as enable_thinking=false or date_string="1 Jan 2026"; may be given several
+    /// times.
+    #[arg(long = "chat-option", alias = "chat_option", value_name = "NAME=VALUE", requires = "chat", value_parser = parse_option)]
+    pub(crate) chat_options: Vec<(String, serde_json::Value)>,
+}
+
 /// `attribute`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct AttributeArgs {
@@ -89,6 +103,8 @@ pub(crate) struct AttributeArgs {
     /// A file that holds the prompt, every byte of it.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
     /// Raw graph to write: .safetensors, or .pt for Python's Graph.from_pt.
     #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
     pub(crate) output: Option<PathBuf>,
@@ -291,6 +307,8 @@ pub(crate) struct PromptArgs {
     /// A file that holds the prompt, every byte of it.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
 }
 
 /// `explain-edge`.

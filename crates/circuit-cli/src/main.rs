@@ -5,6 +5,7 @@
 
 mod args;
 mod attribute;
+mod chat;
 mod convert;
 mod describe;
 mod doctor;
