@@ -10,6 +10,7 @@ mod golden;
 mod golden_tokens;
 mod graph_files;
 mod hooks;
+mod hostile;
 mod layouts;
 mod linearity;
 mod random;

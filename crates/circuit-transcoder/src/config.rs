@@ -6,6 +6,7 @@ use crate::TranscoderError;
 use circuit_index::LayerSite;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// The keys a set may have; anything else is refused by name.
@@ -127,7 +128,7 @@ impl Config {
     fn circuit_tracer(folder: &Path) -> Result<Self, TranscoderError> {
         let path = folder.join(CONFIG);
         let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
-        let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
+        let text = read(&path).map_err(&bad)?;
         let raw: Raw = serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
         let kind = match raw.model_kind.as_str() {
             "transcoder_set" => SetKind::PerLayer,
@@ -182,7 +183,7 @@ impl Config {
                 break;
             }
             let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
-            let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
+            let text = read(&path).map_err(&bad)?;
             // JSON is YAML.
             let raw: RawSparsify =
                 serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
@@ -277,6 +278,19 @@ fn sets_below(folder: &Path) -> Vec<PathBuf> {
     }
     found.truncate(MANY);
     found
+}
+
+/// The text of a config: a page at most, whatever else may lie there.
+fn read(path: &Path) -> Result<String, String> {
+    const LIMIT: u64 = 1 << 20;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let n = file.take(LIMIT + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if n as u64 > LIMIT {
+        Err(format!("it has more than {LIMIT} bytes, which no config has"))
+    } else {
+        Ok(text)
+    }
 }
 
 /// A file that a config names, which must lie in the same folder or below.
