@@ -4,7 +4,7 @@
 
 use crate::cli::{run, text};
 use circuit_index::TokenId;
-use circuit_model::chat::{ChatError, Turns};
+use circuit_model::chat::{ChatError, ChatOptions, Turns};
 use circuit_model::tokenizer::Tokenizer;
 use circuit_tests::{demo, fixture, json};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ fn config(dir: &Path, template: &Value) {
     fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
 }
 
-fn render(dir: &Path, turns: &Turns, options: &Map<String, Value>) -> Result<String, ChatError> {
+fn render(dir: &Path, turns: &Turns, options: &ChatOptions) -> Result<String, ChatError> {
     Tokenizer::open(dir).unwrap().chat_template()?.render(turns, options)
 }
 
@@ -51,7 +51,9 @@ fn templates_say_what_transformers_say() {
         let name = case["template"].as_str().unwrap();
         let dir = folder(case["model"].as_str().unwrap(), &[("chat_template.jinja", &template(name))]);
         let turns = Turns::of_prompt(&case["messages"].to_string()).unwrap();
-        let found = render(dir.path(), &turns, case["options"].as_object().unwrap());
+        let names = case["options"].as_object().unwrap().clone();
+        let options = ChatOptions { names, today: None };
+        let found = render(dir.path(), &turns, &options);
         if let Some(why) = case["refused"].as_str() {
             refused(found, &["chat_template.jinja", "refuses", why]);
             continue;
@@ -75,7 +77,7 @@ fn a_template_stands_in_one_of_several_places() {
     let hello = Turns::user("hello");
     let say = |what: &str| format!("{what} {{{{ messages[0].content }}}}");
     let dir = folder("llama-plt-relu", &[]);
-    let rendered = || render(dir.path(), &hello, &Map::new());
+    let rendered = || render(dir.path(), &hello, &ChatOptions::default());
     refused(rendered(), &["no chat template", "chat_template.jinja", "tokenizer_config.json"]);
     fs::write(dir.path().join("chat_template.json"), json!({"chat_template": say("old")}).to_string())
         .unwrap();
@@ -126,11 +128,11 @@ fn prompts_are_words_or_turns() {
 fn a_template_that_fails_or_never_ends_says_where() {
     let with = |template: &str| {
         let dir = folder("llama-plt-relu", &[("chat_template.jinja", template.as_bytes())]);
-        render(dir.path(), &Turns::user("x"), &Map::new())
+        render(dir.path(), &Turns::user("x"), &ChatOptions::default())
     };
     refused(with("a\n{% if %}"), &["chat_template.jinja", "syntax error", "line 2"]);
     refused(with("{{ nobody.knows }}"), &["undefined", "line 1"]);
-    refused(with("\n\n{{ strftime_now('%d') }}"), &["unknown function", "strftime_now", "line 3"]);
+    refused(with("\n\n{{ strftime_now('%d') }}"), &["asks for today's date", "line 3"]);
     refused(with("{% include 'x' %}"), &["chat_template.jinja"]);
     refused(with("{{ raise_exception('not today') }}"), &["refuses: not today"]);
     // Work without end, text without end, and depth without end.
@@ -142,10 +144,34 @@ fn a_template_that_fails_or_never_ends_says_where() {
     refused(with("{{ 'x' * 99999999999 }}"), &["chat_template.jinja"]);
     refused(with("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), &["recursion"]);
     refused(with(&"{% if a %}".repeat(100_000)), &["chat_template.jinja"]);
-    // A date is what the template falls back to, or what is given: a prompt does not change overnight.
-    let dated = folder("llama-plt-relu", &[("chat_template.jinja", &template("llama"))]);
-    let found = render(dated.path(), &Turns::user("x"), &Map::new()).unwrap();
-    assert!(found.contains("Today: 26 Jul 2024"), "{found}");
+}
+
+#[test]
+fn a_day_is_given_or_the_template_s_own() {
+    let dir = folder("llama-plt-relu", &[("chat_template.jinja", &template("llama"))]);
+    let on = |today: Option<&str>| {
+        let today = today.map(|day| day.parse().unwrap());
+        render(dir.path(), &Turns::user("x"), &ChatOptions { today, ..ChatOptions::default() }).unwrap()
+    };
+    assert!(on(None).contains("Today: 26 Jul 2024"), "a prompt does not change overnight");
+    assert!(on(Some("2026-02-03")).contains("Today: 03 Feb 2026"));
+    let formats = "{{ strftime_now('%Y-%m-%d, %A %B') }} {{ strftime_now('%H:%M:%S') }}";
+    fs::write(dir.path().join("chat_template.jinja"), formats).unwrap();
+    assert_eq!(on(Some("2026-02-03")), "2026-02-03, Tuesday February 00:00:00");
+    for wrong in ["2026-02-30", "3 Feb 2026", "", "2026-2-3"] {
+        refused(wrong.parse::<circuit_model::chat::Day>(), &["no day", "YYYY-MM-DD"]);
+    }
+}
+
+#[test]
+fn the_marks_of_training_change_nothing() {
+    let marked =
+        "{%- for m in messages %}{%- generation -%} {{ m.content }} {% endgeneration %}\nx{%- endfor %}";
+    let dir = folder("llama-plt-relu", &[("chat_template.jinja", marked.as_bytes())]);
+    let turns =
+        Turns::of_prompt(r#"[{"role": "user", "content": "a generation"}, {"role": "x", "content": "b"}]"#);
+    // So transformers render it.
+    assert_eq!(render(dir.path(), &turns.unwrap(), &ChatOptions::default()).unwrap(), "a generation xb x");
 }
 
 /// A copy of the demo's model, with a template of words that it knows.
@@ -196,10 +222,13 @@ fn the_command_traces_a_chat() {
     };
     refused(&["--chat", "--prompt-ids", "1,2"], 2, &["--chat", "--prompt-ids"]);
     refused(&["--chat-option", "a=1", "-p", "x"], 2, &["--chat"]);
+    refused(&["--chat", "--chat-date", "today", "-p", "x"], 2, &["YYYY-MM-DD"]);
     refused(&["--chat", "--chat-option", "a", "-p", "x"], 2, &["NAME=VALUE"]);
     refused(&["--chat", "-p", "[{\"role\": 3}]"], 4, &["turn 0"]);
     fs::write(dir.path().join("chat_template.jinja"), "{{ raise_exception('never') }}").unwrap();
     refused(&["--chat", "-p", "x"], 4, &["refuses: never"]);
+    fs::write(dir.path().join("chat_template.jinja"), "{{ strftime_now('%d') }}").unwrap();
+    refused(&["--chat", "-p", "x"], 4, &["today's date", "--chat-date"]);
     fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
     refused(&["--chat", "-p", "x"], 3, &["no chat template"]);
 }

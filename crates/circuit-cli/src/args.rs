@@ -1,6 +1,7 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
 use crate::chat::parse_option;
+use circuit_model::chat::Day;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -79,10 +80,12 @@ pub(crate) struct ChatArgs {
     /// through the model's own chat template.
     #[arg(long, conflicts_with = "prompt_ids")]
     pub(crate) chat: bool,
-    /// A further name for the chat template, such as enable_thinking=false or date_string="1 Jan 2026"; may be given several
-    /// times.
+    /// A further name for the chat template, such as enable_thinking=false; may be given several times.
     #[arg(long = "chat-option", alias = "chat_option", value_name = "NAME=VALUE", requires = "chat", value_parser = parse_option)]
     pub(crate) chat_options: Vec<(String, serde_json::Value)>,
+    /// The day for chat templates that ask for today's; most of them know a fixed one without it.
+    #[arg(long, alias = "chat_date", value_name = "YYYY-MM-DD", requires = "chat")]
+    pub(crate) chat_date: Option<Day>,
 }
 
 /// `attribute`.

@@ -3,7 +3,7 @@
 use crate::args::ChatArgs;
 use crate::failure::{Code, Failure};
 use crate::say::say;
-use circuit_model::chat::{ChatError, Turns};
+use circuit_model::chat::{ChatError, ChatOptions, Turns};
 use circuit_model::tokenizer::{Prompt, Tokenizer};
 use serde_json::Value;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ pub(crate) fn prompt(text: &str, args: &ChatArgs, tokenizer: &Tokenizer) -> Resu
         return tokenizer.encode_prompt(text).map_err(Failure::text);
     }
     let turns = Turns::of_prompt(text)?;
-    let options = args.chat_options.iter().cloned().collect();
+    let options = ChatOptions { names: args.chat_options.iter().cloned().collect(), today: args.chat_date };
     let text = tokenizer.chat_template()?.render(&turns, &options)?;
     let prompt = tokenizer.encode_prompt(&text).map_err(Failure::text)?;
     let mut line = String::from("chat:");
@@ -40,6 +40,9 @@ impl From<ChatError> for Failure {
         };
         let failure = Self::new(code, error.to_string());
         match error {
+            ChatError::Template { reason, .. } if reason.contains("today's date") => {
+                failure.hint("--chat-date YYYY-MM-DD gives it")
+            }
             ChatError::NoTemplate { .. } => {
                 failure.hint("a base model has none: give the whole text with --prompt")
             }

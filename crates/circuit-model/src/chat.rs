@@ -3,7 +3,8 @@
 //! A model folder brings its template along, in the language of Jinja as Hugging Face's transformers speak it; this is that
 //! language, and the names it knows. What comes out is text: the tokenizer turns it into tokens like any other prompt, so a
 //! template's own special token at the start is not doubled. A template is input like any other file: it runs with bounded fuel and
-//! sees the turns, the special tokens and what the caller passes, and nothing of this machine, neither files nor the clock.
+//! sees the turns, the special tokens and what the caller passes, and nothing of this machine, neither files nor the clock: a prompt
+//! is the same tomorrow.
 
 use crate::tokenizer::{SpecialRole, SpecialToken};
 use minijinja::syntax::SyntaxConfig;
@@ -11,9 +12,12 @@ use minijinja::value::{Kwargs, Serde, Value as JinjaValue};
 use minijinja::{Environment, Error, ErrorKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use time::format_description;
 
 /// Where templates stand, the first that has one being taken: a file of its own, a key of the tokenizer's config, a file of older
 /// folders whose model also sees.
@@ -111,6 +115,41 @@ impl Turns {
     }
 }
 
+/// What a template is told besides the turns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatOptions {
+    /// Further names, such as `enable_thinking`; which there are is the template's own affair.
+    pub names: Map<String, Value>,
+    /// The day for templates that ask for today's.
+    pub today: Option<Day>,
+}
+
+/// A day of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day(time::Date);
+
+impl FromStr for Day {
+    type Err = ChatError;
+
+    /// From `2026-01-31`.
+    fn from_str(text: &str) -> Result<Self, ChatError> {
+        let bad = || ChatError::Turns { reason: format!("`{text}` is no day, expected YYYY-MM-DD") };
+        let format = format_description::parse_borrowed::<2>("[year]-[month]-[day]").map_err(|_| bad())?;
+        time::Date::parse(text, &format).map(Self).map_err(|_| bad())
+    }
+}
+
+impl Day {
+    /// The day at midnight in one of Python's formats, such as `%d %b %Y`.
+    fn written(self, format: &str) -> Result<String, Error> {
+        let bad = |e: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {e}"))
+        };
+        let items = format_description::parse_strftime_borrowed(format).map_err(|e| bad(&e))?;
+        self.0.midnight().format(&items).map_err(|e| bad(&e))
+    }
+}
+
 /// The chat template of a model folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatTemplate {
@@ -153,27 +192,30 @@ impl ChatTemplate {
         &self.path
     }
 
-    /// The text of a chat, up to where the model would answer. `options` are further names for the template, such as
-    /// `enable_thinking` or `date_string`; which there are is the template's own affair.
+    /// The text of a chat, up to where the model would answer.
     ///
     /// # Errors
     /// If the template is none, refuses the chat, or does not come to an end.
-    pub fn render(&self, turns: &Turns, options: &Map<String, Value>) -> Result<String, ChatError> {
+    pub fn render(&self, turns: &Turns, options: &ChatOptions) -> Result<String, ChatError> {
         let failed = |error: Error| ChatError::Template { path: self.path.clone(), reason: reason(&error) };
-        let environment = environment();
-        let template = environment.template_from_str(&self.source).map_err(failed)?;
+        let mut environment = environment();
+        if let Some(day) = options.today {
+            environment.add_function("strftime_now", move |format: String| day.written(&format));
+        }
+        let source = plain_blocks(&self.source);
+        let template = environment.template_from_str(&source).map_err(failed)?;
         let mut context = self.special.clone();
         context.insert("add_generation_prompt".into(), true.into());
         context.insert("tools".into(), Value::Null);
         context.insert("documents".into(), Value::Null);
-        context.extend(options.clone());
+        context.extend(options.names.clone());
         context.insert("messages".into(), Value::Array(turns.0.clone()));
         template.render(Serde(&context)).map_err(failed)
     }
 }
 
-/// The language as transformers speak it: blocks take their line with them, Python's methods, JSON as Python writes it. Not there:
-/// `strftime_now`, the clock. Templates ask whether it is there, and know a date without it.
+/// The language as transformers speak it: blocks take their line with them, Python's methods, JSON as Python writes it. Not there
+/// unless a day is given: `strftime_now`, the clock. Most templates that look for it know a date without it.
 fn environment<'a>() -> Environment<'a> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -185,6 +227,28 @@ fn environment<'a>() -> Environment<'a> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
     environment
+}
+
+/// A template whose `{% generation %}` blocks, by which training marks the model's own words, are blocks without effect.
+fn plain_blocks(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return source.into();
+    }
+    let (mut plain, mut rest) = (String::with_capacity(source.len()), source);
+    while let Some((before, tag)) = rest.split_once("{%") {
+        let Some((inside, after)) = tag.split_once("%}") else { break };
+        let signs: &[char] = &['-', '+'];
+        let other = match inside.trim_matches(signs).trim() {
+            "generation" => "if true",
+            "endgeneration" => "endif",
+            _ => "",
+        };
+        let name = inside.trim_matches(signs).trim();
+        let inside = if other.is_empty() { inside.to_owned() } else { inside.replace(name, other) };
+        plain.extend([before, "{%", &inside, "%}"]);
+        rest = after;
+    }
+    (plain + rest).into()
 }
 
 /// A file of a folder, if it is there.
@@ -267,6 +331,9 @@ impl serde_json::ser::Formatter for Spaced {
 /// What went wrong, for a reader: the template's own words where it refused.
 fn reason(error: &Error) -> String {
     let what = match error.kind() {
+        ErrorKind::UnknownFunction if error.detail().is_some_and(|d| d.contains("strftime_now")) => {
+            "asks for today's date, which it must be given".to_owned()
+        }
         ErrorKind::OutOfFuel => "does not come to an end".to_owned(),
         ErrorKind::InvalidOperation => match error.detail() {
             Some(detail) => format!("refuses: {detail}"),
