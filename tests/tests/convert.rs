@@ -243,8 +243,11 @@ fn numbers_that_are_none_are_not_passed_on() {
         3,
         &["`W_dec`", "infinity"],
     );
+    fs::create_dir(dir.path().join("features")).unwrap();
     let output = command(dir.path(), to.path(), &["--overwrite", "--dtype", "bf16"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    let pages = format!("--features-dir parity/llama-plt-relu={}", dir.path().display());
+    assert!(text(&output.stderr).contains(&pages), "{}", text(&output.stderr));
     // A set that could not be opened is not rewritten either.
     fs::remove_file(&path).unwrap();
     let refusal = command(dir.path(), to.path(), &["--overwrite"]);
