@@ -82,10 +82,10 @@ impl Conversion {
     /// If a file cannot be read, or a tensor is missing, unknown, or of another shape than the others ask for.
     pub fn layer(&self, layer: usize) -> Result<Vec<MappedFile>, TranscoderError> {
         let store = self.files().open(layer)?;
-        let stored = self.from.stored(&store, layer, self.n_layers, self.d_model)?;
+        let parts = self.from.parts(&store, layer, self.n_layers, self.d_model)?;
         // What could not be used should not be written either.
-        self.from.check_activation(&self.config, &stored)?;
-        let files = stored.files(self.to(), layer)?;
+        self.from.check_activation(&self.config, &parts)?;
+        let files = parts.files(self.to(), layer)?;
         Ok(files.into_iter().map(|(name, tensors)| MappedFile::new(name, tensors)).collect())
     }
 
@@ -114,7 +114,7 @@ impl Conversion {
     pub fn beyond_python(&self) -> Result<Option<&'static str>, TranscoderError> {
         let skip = || -> Result<bool, TranscoderError> {
             let store = self.files().open(0)?;
-            Ok(self.from.stored(&store, 0, self.n_layers, self.d_model)?.W_skip.is_some())
+            Ok(self.from.parts(&store, 0, self.n_layers, self.d_model)?.W_skip.is_some())
         };
         Ok(match (self.config.kind, self.config.selection) {
             (_, Selection::ReluTopK(_)) => Some("activation relu_topk (of the k largest those above 0)"),

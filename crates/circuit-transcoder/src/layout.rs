@@ -175,13 +175,13 @@ impl Layout {
 
     /// Finds one layer's tensors in a set of `n_layers` layers and width `d_model`. All that is stored must be part of it. Nothing
     /// is read from a mapped file yet.
-    pub(crate) fn stored(
+    pub(crate) fn parts(
         &self,
         store: &TensorStore,
         layer: usize,
         n_layers: usize,
         d_model: i64,
-    ) -> Result<Stored, TranscoderError> {
+    ) -> Result<Parts, TranscoderError> {
         let name = |name: &str| numbered(name, layer);
         let (d, n_layers) = (d_model, n_layers as i64);
         // The number of features is that of the biases; every other tensor must agree with it.
@@ -209,7 +209,7 @@ impl Layout {
             }
         };
         let W_skip = optional(self.W_skip, &[d, d])?;
-        let found = Stored {
+        let parts = Parts {
             W_enc,
             W_dec,
             b_enc: stored(self.b_enc, &[f])?,
@@ -218,7 +218,7 @@ impl Layout {
             W_skip: if self.W_skip_turned { W_skip.map(|w| w.f_tr()).transpose()? } else { W_skip },
         };
         match store.unused().first() {
-            None => Ok(found),
+            None => Ok(parts),
             Some((path, unknown)) => {
                 let names = self.needed_names().into_iter().chain([self.threshold, self.W_skip]);
                 let known = names.map(name).collect::<Vec<_>>().join(", ");
@@ -228,9 +228,9 @@ impl Layout {
     }
 
     /// Whether what a layer holds fits the activation function that the config names.
-    pub(crate) fn check_activation(&self, config: &Config, stored: &Stored) -> Result<(), TranscoderError> {
-        let threshold = stored.threshold.as_ref().map(Tensor::shallow_clone);
-        activation(config, threshold, stored.b_enc.size()[0]).map(drop)
+    pub(crate) fn check_activation(&self, config: &Config, parts: &Parts) -> Result<(), TranscoderError> {
+        let threshold = parts.threshold.as_ref().map(Tensor::shallow_clone);
+        activation(config, threshold, parts.b_enc.size()[0]).map(drop)
     }
 
     /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
@@ -240,7 +240,7 @@ impl Layout {
         config: &Config,
         at: Place,
     ) -> Result<Transcoder, TranscoderError> {
-        let stored = self.stored(store, at.layer, at.n_layers, at.d_model)?;
+        let parts = self.parts(store, at.layer, at.n_layers, at.d_model)?;
         let small = |part: &str, tensor: &Tensor| -> Result<Tensor, TranscoderError> {
             let tensor = tensor.f_to_device(at.device)?.f_to_kind(at.wide)?.f_contiguous()?;
             // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
@@ -253,21 +253,21 @@ impl Layout {
             Ok(tensor)
         };
         let optional = |part: &str, tensor: Option<&Tensor>| tensor.map(|t| small(part, t)).transpose();
-        let b_enc = small(self.b_enc, &stored.b_enc)?;
-        let threshold = optional(self.threshold, stored.threshold.as_ref())?;
+        let b_enc = small(self.b_enc, &parts.b_enc)?;
+        let threshold = optional(self.threshold, parts.threshold.as_ref())?;
         Ok(Transcoder {
             activation: activation(config, threshold, b_enc.size()[0])?,
             b_enc,
-            b_dec: small(self.b_dec, &stored.b_dec)?,
-            W_skip: optional(self.W_skip, stored.W_skip.as_ref())?,
-            W_enc: stored.W_enc,
-            W_dec: stored.W_dec,
+            b_dec: small(self.b_dec, &parts.b_dec)?,
+            W_skip: optional(self.W_skip, parts.W_skip.as_ref())?,
+            W_enc: parts.W_enc,
+            W_dec: parts.W_dec,
         })
     }
 }
 
 /// One layer's tensors, each in its type as stored, brought into the same form from every layout: views, not copies.
-pub(crate) struct Stored {
+pub(crate) struct Parts {
     /// `[n_features, d_model]`.
     pub(crate) W_enc: Tensor,
     /// `[n_features, n_outputs, d_model]`.
@@ -282,7 +282,7 @@ pub(crate) struct Stored {
     pub(crate) W_skip: Option<Tensor>,
 }
 
-impl Stored {
+impl Parts {
     /// The same as files of a layout that has files of its own, the last of which holds the decoder: names, tensors and their
     /// names.
     pub(crate) fn files(self, layout: &Layout, layer: usize) -> Result<Vec<NamedFile>, TranscoderError> {
