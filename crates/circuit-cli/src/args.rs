@@ -1,5 +1,7 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
+use crate::chat::parse_option;
+use circuit_model::chat::Day;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Intervene(Box<InterveneArgs>),
     /// Check a raw graph: every node added once more under full freezing must move what the graph says.
     Verify(VerifyArgs),
+    /// Rewrite a transcoder set of any readable layout into the one whose files are used as they lie.
+    Convert(ConvertArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
     /// What this machine has: LibTorch, devices, memory.
@@ -73,6 +77,21 @@ pub(crate) struct ThresholdArgs {
     pub(crate) edge_threshold: f64,
 }
 
+/// A prompt as a chat.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ChatArgs {
+    /// The prompt is what the user says to an instruct model, or a JSON list of turns, [{"role": …, "content": …}, …]: it goes
+    /// through the model's own chat template.
+    #[arg(long, conflicts_with = "prompt_ids")]
+    pub(crate) chat: bool,
+    /// A further name for the chat template, such as enable_thinking=false; may be given several times.
+    #[arg(long = "chat-option", alias = "chat_option", value_name = "NAME=VALUE", requires = "chat", value_parser = parse_option)]
+    pub(crate) chat_options: Vec<(String, serde_json::Value)>,
+    /// The day for chat templates that ask for today's; most of them know a fixed one without it.
+    #[arg(long, alias = "chat_date", value_name = "YYYY-MM-DD", requires = "chat")]
+    pub(crate) chat_date: Option<Day>,
+}
+
 /// `attribute`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct AttributeArgs {
@@ -91,6 +110,8 @@ pub(crate) struct AttributeArgs {
     /// A file that holds the prompt, every byte of it.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
     /// Raw graph to write: .safetensors, or .pt for Python's Graph.from_pt.
     #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
     pub(crate) output: Option<PathBuf>,
@@ -293,6 +314,8 @@ pub(crate) struct PromptArgs {
     /// A file that holds the prompt, every byte of it.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
 }
 
 /// `explain-edge`.
@@ -465,6 +488,22 @@ pub(crate) struct ScoresArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `convert`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ConvertArgs {
+    /// Transcoder set: a local folder.
+    pub(crate) set: String,
+    /// Folder for config.yaml and the files of the layers. The config comes last: without it, what is there is no set.
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// Type of the matrices; as stored unless given. Biases and thresholds always stay as they are.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// Replace the set in a folder that is not empty; other files there stay.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// `describe`.

@@ -1,6 +1,7 @@
 //! `attribute`: open, run, trace, prune, write, tell.
 
 use crate::args::AttributeArgs;
+use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::plan::{self, Plan};
@@ -148,7 +149,7 @@ fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure
             .map_err(|e| Failure::new(Code::Prompt, format!("{}: {e}", path.display())))?,
         _ => String::new(),
     };
-    tokenizer.encode_prompt(&text).map_err(Failure::text)
+    chat::prompt(&text, &args.chat, tokenizer)
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {

@@ -5,6 +5,8 @@
 
 mod args;
 mod attribute;
+mod chat;
+mod convert;
 mod describe;
 mod doctor;
 mod edit_args;
@@ -85,6 +87,7 @@ fn run(args: Args) -> Result<String, Failure> {
             print(&text)?;
             verdict.map(|()| String::new())
         }
+        Command::Convert(args) => convert::run(&args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -3,6 +3,7 @@
 //! `attribute` has a plan of its own, since it writes files.
 
 use crate::args::{Dtype, ModelArgs, PromptArgs};
+use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::plan;
 use circuit_index::TokenId;
@@ -59,7 +60,7 @@ pub(crate) fn prompt(args: &PromptArgs, tokenizer: &Tokenizer) -> Result<Prompt,
         (_, _, Some(path)) => text_of(path)?,
         _ => return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file")),
     };
-    tokenizer.encode_prompt(&text).map_err(Failure::text)
+    chat::prompt(&text, &args.chat, tokenizer)
 }
 
 fn text_of(path: &Path) -> Result<String, Failure> {

@@ -6,6 +6,7 @@
 
 #![allow(non_snake_case, reason = "weights carry the field's names: W_E, W_U, W_pos")]
 
+pub mod chat;
 mod config;
 mod error;
 mod family;

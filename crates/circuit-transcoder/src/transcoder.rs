@@ -75,8 +75,13 @@ impl Transcoder {
 
     /// Pre-activations `[pos, n_features]` of `x [pos, d_model]`, in the type of `x` and on its device, bias included.
     pub fn pre_activations(&self, x: &Tensor) -> Tensor {
-        let W_enc = self.W_enc.to_device(x.device()).to_kind(x.kind());
-        x.linear(&W_enc, Some(&self.b_enc.to_kind(x.kind())))
+        x.linear(&self.encoder_for(x), Some(&self.b_enc.to_kind(x.kind())))
+    }
+
+    /// The encoder where `x` is and in its type. One that is stored the other way round is copied for as long as it is used:
+    /// products are rounded by how matrices lie, and a set must give the same numbers in every layout.
+    fn encoder_for(&self, x: &Tensor) -> Tensor {
+        self.W_enc.to_device(x.device()).to_kind(x.kind()).contiguous()
     }
 
     /// Activations of pre-activations, `[pos, n_features]`.
@@ -103,7 +108,7 @@ impl Transcoder {
     ) -> Result<ActiveFeatures, TranscoderError> {
         circuit_torch::guard(|| {
             let n_pos = x.size()[0];
-            let W_enc = self.W_enc.to_device(x.device()).to_kind(x.kind());
+            let W_enc = self.encoder_for(x);
             let b_enc = self.b_enc.to_kind(x.kind());
             let step = (MAX_DENSE / self.n_features().max(1) as i64).max(1);
             let (mut places, mut values) = (Vec::new(), Vec::new());
