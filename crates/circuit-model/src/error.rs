@@ -54,6 +54,17 @@ pub enum ModelError {
         /// The model's context.
         limit: usize,
     },
+    /// A key-value cache that another model has filled or is to fill.
+    #[error("the key-value cache was made for another model")]
+    CacheOfAnotherModel,
+    /// Tokens in more or fewer batch rows than those before them.
+    #[error("the key-value cache holds {expected} batch rows, the tokens have {found}")]
+    CacheBatch {
+        /// Rows of the tokens.
+        found: usize,
+        /// Rows of the cache.
+        expected: usize,
+    },
     /// A token id past the vocabulary.
     #[error("token id {token} is outside the model's vocabulary of {d_vocab}")]
     NoSuchToken {
