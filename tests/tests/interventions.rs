@@ -7,9 +7,10 @@ use crate::random::recipes;
 use circuit_attribution::{PullBack, Read};
 use circuit_index::{FeatureIndex, Layer, Pos, TokenId};
 use circuit_intervention::{
-    Change, Edit, Freeze, InterventionError, Interventions, Outcome, Positions, Request, Source, effects,
+    Change, Edit, Freeze, GenerateConfig, InterventionError, Interventions, Outcome, Positions, Request,
+    Source, effects,
 };
-use circuit_model::Model;
+use circuit_model::{Model, Sampling};
 use circuit_replacement::LocalReplacement;
 use circuit_tests::{CASES, Expected, Tolerance, assert_close, demo, fixture};
 use circuit_transcoder::TranscoderSet;
@@ -97,6 +98,58 @@ fn interventions_are_the_reference_s() {
         }
         assert!(seen >= 4, "{case}: only {seen} entries");
     }
+}
+
+#[test]
+fn generation_is_the_reference_s() {
+    for case in CASES {
+        let (expected, reference) = (Expected::of(case), Expected::interventions(case));
+        let tokens: Vec<_> = expected.indices("input_ids").into_iter().map(TokenId::from).collect();
+        let (model, set) = opened(case, Kind::Float);
+        let interventions = Interventions::new(&model, &set, ignored(case)).unwrap();
+        let mut seen = 0;
+        for entry in reference.json.as_array().unwrap() {
+            let Some(max_new_tokens) = entry["max_new_tokens"].as_u64() else { continue };
+            let name = entry["name"].as_str().unwrap();
+            let request = Request { tokens: tokens.clone(), edits: edits(entry) };
+            let stop = if reference_stops(case) { vec![end(case)] } else { Vec::new() };
+            let config =
+                GenerateConfig { max_new_tokens: max_new_tokens as usize, sampling: Sampling::GREEDY, stop };
+            let mut streamed = Vec::new();
+            let found = interventions
+                .generate(&request, &freeze(entry), &config, |token| {
+                    streamed.push(token);
+                    true
+                })
+                .unwrap();
+            let written: Vec<_> = found.tokens.iter().map(|t| t.get()).collect();
+            let wanted: Vec<_> = entry["tokens"].as_array().unwrap().iter().map(number).collect();
+            assert_eq!(written, wanted, "{case}: {name}");
+            assert_eq!(streamed, found.tokens[found.n_prompt..], "{case}: {name}");
+            let (_, logits) = reference.f32(&format!("{name}.logits"));
+            let found_logits = floats(&found.outcome.logits);
+            assert_close(&format!("{case}: {name}: logits"), &found_logits, &logits, Tolerance::Tensor);
+            let (_, activations) = reference.dense(&format!("{name}.activations"));
+            let layers =
+                (0..set.layers().len()).map(|l| found.outcome.activations(Layer::from(l), true).unwrap());
+            let layers = floats(&Tensor::cat(&layers.map(|t| t.view(-1)).collect::<Vec<_>>(), 0));
+            assert_close(&format!("{case}: {name}: activations"), &layers, &activations, Tolerance::Tensor);
+            seen += 1;
+        }
+        assert!(seen >= 1, "{case}: no entry");
+    }
+}
+
+/// The cases of one of the reference's back ends stop at the end of a sequence, those of the other run on.
+fn reference_stops(case: &str) -> bool {
+    case.starts_with("gemma3") || case.starts_with("gpt_oss")
+}
+
+/// The token that ends a sequence.
+fn end(case: &str) -> TokenId {
+    let text = std::fs::read_to_string(fixture(case).join("model/generation_config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    TokenId::from(number(&config["eos_token_id"]))
 }
 
 /// Largest difference, of the larger of 1 and the largest expected number.
@@ -358,11 +411,10 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
         text(&groups.stderr)
     );
 
-    // The reference's own file, without what asks for new tokens.
+    // The reference's own file.
     let case = CASES[0];
     let reference = Expected::interventions(case);
-    let entries = reference.json.as_array().unwrap().iter().filter(|e| e["call"] == "feature_intervention");
-    let entries: Vec<_> = entries.cloned().collect();
+    let entries: Vec<_> = reference.json.as_array().unwrap().clone();
     let file = folder.path().join("edits.json");
     std::fs::write(&file, Value::Array(entries.clone()).to_string()).unwrap();
     let ids =
@@ -396,6 +448,36 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
                 tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
             assert_close(&format!("{name}.{part}"), &found, &expected, Tolerance::Tensor);
         }
+    }
+}
+
+#[test]
+fn generate_writes_on_with_edits_and_without() {
+    let folders = folders(&demo());
+    let prompt = ["generate", "-p", DALLAS, "--max-new-tokens", "3", "--json"];
+    let said = |more: &[&str]| {
+        let output = command(&[&prompt[..], more].concat(), &folders);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_str::<Value>(&text(&output.stdout)).unwrap()
+    };
+    let plain = said(&[]);
+    assert_eq!(plain["new_tokens"][0]["token"], "Austin", "{plain}");
+    let edited = said(&["--ablate", "0_369@9", "--ablate", "0_388@9", "--ablate", "2_494@:"]);
+    assert_ne!(edited["new_tokens"][0]["token"], "Austin", "{edited}");
+    let drawn = said(&["--temperature", "2", "--top-k", "5", "--seed", "7", "--ignore-eos"]);
+    assert_eq!(drawn, said(&["--temperature", "2", "--top-k", "5", "--seed", "7", "--ignore-eos"]));
+    assert_eq!(drawn["new_tokens"].as_array().unwrap().len(), 3);
+    let words = command(&["generate", "-p", DALLAS, "--max-new-tokens", "1"], &folders);
+    assert!(text(&words.stdout).contains("\"Austin\""), "{}", text(&words.stdout));
+    for (wrong, says) in
+        [(["--top-k", "0"], "--top-k"), (["--temperature", "-1"], "temperature"), (["--top-p", "7"], "top_p")]
+    {
+        let output = command(&[&prompt[..], &wrong].concat(), &folders);
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(says),
+            "{wrong:?}: {}",
+            text(&output.stderr)
+        );
     }
 }
 

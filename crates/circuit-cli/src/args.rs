@@ -39,6 +39,8 @@ pub(crate) enum Command {
     QueryKey(QueryKeyArgs),
     /// Set, scale or remove features, and see what the model says then.
     Intervene(Box<InterveneArgs>),
+    /// Write on after a prompt, with edits of features and without.
+    Generate(Box<GenerateArgs>),
     /// Check a raw graph: every node added once more under full freezing must move what the graph says.
     Verify(VerifyArgs),
     /// Rewrite a transcoder set of any readable layout into the one whose files are used as they lie.
@@ -437,6 +439,9 @@ pub(crate) struct InterveneArgs {
     pub(crate) prompts: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) edit: EditArgs,
+    /// Entries of --edits that write on stop at the end of a sequence.
+    #[arg(long, alias = "stop_at_eos")]
+    pub(crate) stop_at_eos: bool,
     /// Features to tell before and after.
     #[arg(long, value_name = "FEATURE")]
     pub(crate) watch: Vec<String>,
@@ -447,6 +452,46 @@ pub(crate) struct InterveneArgs {
     #[arg(short, long, value_name = "FILE.safetensors")]
     pub(crate) output: Option<PathBuf>,
     /// Print one JSON object for each.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl EditArgs {
+    /// Whether there is an edit among them.
+    pub(crate) fn any(&self) -> bool {
+        let lists = [&self.set, &self.scale, &self.add, &self.ablate, &self.ablate_group, &self.scale_group];
+        lists.iter().any(|list| !list.is_empty()) || self.edits.is_some()
+    }
+}
+
+/// `generate`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) edit: EditArgs,
+    /// At most this many tokens.
+    #[arg(long, alias = "max_new_tokens", default_value_t = 20)]
+    pub(crate) max_new_tokens: usize,
+    /// 0 takes the most probable token; else tokens are drawn, from logits divided by this.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Draw among so many of the most probable.
+    #[arg(long, alias = "top_k")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw among the fewest most probable that reach this probability.
+    #[arg(long, alias = "top_p")]
+    pub(crate) top_p: Option<f64>,
+    /// Draws follow from it.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Go on past the end of a sequence.
+    #[arg(long, alias = "ignore_eos")]
+    pub(crate) ignore_eos: bool,
+    /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) freeze: Freeze,
     /// Whether activations are told after the activation function.
     pub(crate) apply_activation_function: bool,
+    /// How many tokens are written after the prompt; none for a single pass.
+    pub(crate) max_new_tokens: Option<usize>,
 }
 
 /// The edits of the arguments on a prompt of `n_pos` tokens: one entry of those on the command line, and those of a file.
@@ -44,7 +46,13 @@ pub(crate) fn entries(args: &EditArgs, n_pos: usize, n_layers: usize) -> Result<
     let mut entries = Vec::new();
     if !edits.is_empty() {
         let freeze = freeze(args, n_layers)?;
-        entries.push(Entry { name: "edited".into(), edits, freeze, apply_activation_function: true });
+        entries.push(Entry {
+            name: "edited".into(),
+            edits,
+            freeze,
+            apply_activation_function: true,
+            max_new_tokens: None,
+        });
     }
     if let Some(path) = &args.edits {
         entries.extend(read(path)?);
@@ -187,12 +195,6 @@ fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
     let entries: Vec<FileEntry> =
         serde_json::from_slice(&text).map_err(|e| bad(format!("no list of interventions: {e}")))?;
     let entry = |entry: FileEntry| {
-        if entry.max_new_tokens.is_some() {
-            return Err(bad(format!(
-                "entry `{}` asks for new tokens, which `intervene` does not make",
-                entry.name
-            )));
-        }
         let freeze = match entry.constrained_layers.as_deref() {
             Some(layers @ [first, .., last]) if layers.windows(2).all(|w| w[1] == w[0] + 1) => {
                 Freeze::Layers(*first..last + 1)
@@ -216,6 +218,7 @@ fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
         Ok(Entry {
             edits: entry.interventions.iter().map(edit).collect(),
             apply_activation_function: entry.apply_activation_function,
+            max_new_tokens: entry.max_new_tokens,
             name: entry.name,
             freeze,
         })

@@ -3,12 +3,16 @@
 use crate::args::InterveneArgs;
 use crate::edit_args::{self, Entry};
 use crate::failure::{Code, Failure};
+use crate::generate;
 use crate::nodes::shown;
 use crate::open::{self, Opened};
 use crate::say::say;
 use circuit_format::{check_destination, write_atomically};
 use circuit_index::Layer;
-use circuit_intervention::{Change, Edit, Freeze, Interventions, Outcome, Positions, Request};
+use circuit_intervention::{
+    Change, Edit, Freeze, GenerateConfig, Interventions, Outcome, Positions, Request,
+};
+use circuit_model::Sampling;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -41,7 +45,19 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
         let before = one(&interventions, prompt, &[], &Freeze::Nothing)?;
         let mut written = BTreeMap::new();
         for entry in &entries {
-            let after = one(&interventions, prompt, &entry.edits, &entry.freeze)?;
+            let after = match entry.max_new_tokens {
+                None => one(&interventions, prompt, &entry.edits, &entry.freeze)?,
+                Some(max_new_tokens) => {
+                    // As the library whose files these are: it runs on past the end of a sequence.
+                    let stop = match args.stop_at_eos {
+                        true => generate::end_tokens(&opened.model_folder)?,
+                        false => Vec::new(),
+                    };
+                    let config = GenerateConfig { max_new_tokens, sampling: Sampling::GREEDY, stop };
+                    let request = Request { tokens: prompt.tokens.clone(), edits: entry.edits.clone() };
+                    interventions.generate(&request, &entry.freeze, &config, |_| true)?.outcome
+                }
+            };
             for &i in &after.outside {
                 let edit = &entry.edits[i];
                 say(format_args!(
@@ -55,6 +71,9 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
                     (0..n_layers).map(|l| after.activations(Layer::from(l), entry.apply_activation_function));
                 let layers: Vec<_> = layers.collect::<Result<_, _>>()?;
                 written.insert(format!("{}.activations", entry.name), numbers(&stacked(&layers)?)?);
+            }
+            if after.logits.size()[0] == 0 {
+                continue;
             }
             told.push(tell(&args, &opened.tokenizer, prompt, entry, &before, &after)?);
         }

@@ -13,6 +13,7 @@ mod edit_args;
 mod explain;
 mod failure;
 mod files;
+mod generate;
 mod intervene;
 mod nodes;
 mod open;
@@ -82,6 +83,7 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
         Command::Intervene(args) => intervene::run(*args),
+        Command::Generate(args) => generate::run(*args),
         Command::Verify(args) => {
             let (text, verdict) = verify::run(args)?;
             print(&text)?;

@@ -13,7 +13,7 @@ use circuit_model::tokenizer::{Prompt, Tokenizer};
 use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
 /// A model, its transcoders and its tokenizer.
@@ -21,21 +21,22 @@ pub(crate) struct Opened {
     pub(crate) model: Model,
     pub(crate) set: TranscoderSet,
     pub(crate) tokenizer: Tokenizer,
+    pub(crate) model_folder: PathBuf,
     ignored: usize,
 }
 
 impl Opened {
     pub(crate) fn new(args: &ModelArgs) -> Result<Self, Failure> {
-        let model = plan::local_folder(&args.model, "model")?;
+        let model_folder = plan::local_folder(&args.model, "model")?;
         let transcoders = plan::local_folder(&args.transcoder_set, "transcoder")?;
         set_threads(args.threads)?;
         let device = device(args.device.as_deref())?;
-        let tokenizer = Tokenizer::open(&model).map_err(Failure::tokenizer)?;
-        let model = Model::open(&model, kind(args.dtype), device)?;
+        let tokenizer = Tokenizer::open(&model_folder).map_err(Failure::tokenizer)?;
+        let model = Model::open(&model_folder, kind(args.dtype), device)?;
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
         let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
-        Ok(Self { model, set, tokenizer, ignored })
+        Ok(Self { model, set, tokenizer, model_folder, ignored })
     }
 
     /// The model with features that can be edited.
