@@ -6,7 +6,7 @@ use circuit_index::{Layer, TokenId};
 use circuit_model::Model;
 use circuit_replacement::LocalReplacement;
 use circuit_tests::{Expected, fixture};
-use circuit_transcoder::{Activation, TranscoderError, TranscoderSet};
+use circuit_transcoder::{Activation, Transcoder, TranscoderError, TranscoderSet};
 use std::fs;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -107,7 +107,9 @@ fn damaged_cross_layer_sets_are_refused_by_name() {
 #[track_caller]
 fn same(a: &TranscoderSet, b: &TranscoderSet) {
     for (a, b) in a.layers().iter().zip(b.layers()) {
-        assert_eq!((&a.W_enc, &a.W_dec, &a.b_enc, &a.b_dec), (&b.W_enc, &b.W_dec, &b.b_enc, &b.b_dec));
+        let weights = |t: &Transcoder| [&t.W_enc, &t.W_dec].map(|w| w.to_tensor().unwrap());
+        assert_eq!(weights(a), weights(b));
+        assert_eq!((&a.b_enc, &a.b_dec), (&b.b_enc, &b.b_dec));
         assert_eq!(a.W_skip, b.W_skip);
         match (&a.activation, &b.activation) {
             (Activation::JumpRelu { threshold: a }, Activation::JumpRelu { threshold: b }) => {
@@ -214,7 +216,9 @@ fn a_run_of_sparsify_is_read_where_it_lies() {
         (open(dir.path(), &model).unwrap(), open(&fixture(case).join("transcoders"), &model).unwrap());
     assert_eq!((set.info().reads, set.info().writes), (plain.info().reads, plain.info().writes));
     for (a, b) in set.layers().iter().zip(plain.layers()) {
-        assert_eq!((&a.W_enc, &a.W_dec, &a.b_enc, &a.W_skip), (&b.W_enc, &b.W_dec, &b.b_enc, &b.W_skip));
+        let weights = |t: &Transcoder| [&t.W_enc, &t.W_dec].map(|w| w.to_tensor().unwrap());
+        assert_eq!(weights(a), weights(b));
+        assert_eq!((&a.b_enc, &a.W_skip), (&b.b_enc, &b.W_skip));
         assert!(matches!(a.activation, Activation::ReluTopK { k: 5 }));
         // Of each position the five largest, and of those only what is above 0.
         let pre = Tensor::from_slice(&[3.0_f32, -1.0, 7.0, 0.5, 2.0, -2.0, -0.5, -9.0]).view([1, 8]);

@@ -76,10 +76,9 @@ pub fn attribute(
     while ranking.n_features() < wanted {
         let next = ranking.next(round.min(wanted - ranking.n_features()));
         let reads: Vec<_> = next.iter().map(|&i| Read::Feature(i)).collect();
-        for (feature, row) in next.into_iter().zip(pull_back.rows(&reads, &mut advance)?) {
-            ranking.add_feature_row(feature, &row);
-        }
+        pull_back.each_row(&reads, &mut advance, |read, row| ranking.add_feature_row(next[read], row))?;
     }
+    drop(pull_back); // Its patterns make room for the rows of the graph.
     let influence = ranking.influence();
     let (selected, rows) = ranking.into_rows();
     let unselected_influence = unselected_share(replacement, &selected, &influence);

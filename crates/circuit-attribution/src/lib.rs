@@ -1,12 +1,13 @@
 //! The attribution engine: targets, the frozen pull-back, ranking.
 //!
 //! Start at [`attribute`] for the whole, at [`PullBack`] for the mathematics; which heads carry an edge is [`PullBack::row_by_head`],
-//! why a head looks somewhere is [`QueryKey`]. Tensors end here: what comes out are plain rows
+//! why a head looks somewhere is [`QueryKey`]; what memory a prompt will need is [`budget`]. Tensors end here: what comes out are plain rows
 //! (`circuit_graph::Rows`). Not here: pruning, files, interventions.
 
 #![allow(non_snake_case, reason = "weights carry the field's names: W_O, W_V, W_skip")]
 
 mod attribute;
+pub mod budget;
 mod error;
 mod pullback;
 mod query_key;

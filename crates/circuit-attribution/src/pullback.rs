@@ -31,9 +31,6 @@ use circuit_model::{Block, Norm};
 use circuit_replacement::{FrozenLayer, LocalReplacement};
 use tch::{Kind, Tensor};
 
-/// Rows that go down together. More make larger products, fewer keep the gradients in the processor's caches.
-const ROWS_TOGETHER: usize = 256;
-
 /// What a row reads.
 #[derive(Debug)]
 pub enum Read {
@@ -198,21 +195,37 @@ impl<'a> PullBack<'a> {
         reads: &[Read],
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, AttributionError> {
-        let by_position = self.replacement.by_position();
         let mut rows = vec![Vec::new(); reads.len()];
+        self.each_row(reads, &mut done, |read, row| rows[read] = row.to_vec())?;
+        Ok(rows)
+    }
+
+    /// The same, each handed to `take` (with the place of its read) as soon as it is known, in any order: so that no more rows are
+    /// held than go down together.
+    ///
+    /// # Errors
+    /// As [`PullBack::rows`].
+    pub fn each_row(
+        &self,
+        reads: &[Read],
+        mut done: impl FnMut(usize),
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<(), AttributionError> {
+        let by_position = self.replacement.by_position();
         let mut sums = vec![0.0; by_position.n_sources()];
+        let mut row = Vec::with_capacity(by_position.n_sources());
         for together in self.cut(reads) {
             let block = self.together(reads, &together)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
             for (nth, &read) in together.iter().enumerate() {
                 block.get(nth as i64).f_copy_data(&mut sums, by_position.n_sources())?;
-                let layer = self.place(&reads[read]).0;
-                let mut row = Vec::with_capacity(self.replacement.order().visible_from(layer));
-                by_position.visible_from(layer).for_each(|piece| row.extend_from_slice(&sums[piece]));
-                rows[read] = row;
+                row.clear();
+                let pieces = by_position.visible_from(self.place(&reads[read]).0);
+                pieces.for_each(|piece| row.extend_from_slice(&sums[piece]));
+                take(read, &row);
             }
             done(together.len());
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// The same rows as one tensor `[n_reads, n_sources]` in the type of the computation, zero where a row sees nothing.
@@ -242,7 +255,8 @@ impl<'a> PullBack<'a> {
     fn cut(&self, reads: &[Read]) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..reads.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
-        let mut groups: Vec<_> = order.chunks(ROWS_TOGETHER).map(<[usize]>::to_vec).collect();
+        let mut groups: Vec<_> =
+            order.chunks(self.replacement.cuts().rows.max(1)).map(<[usize]>::to_vec).collect();
         for group in &mut groups {
             group.sort_by_key(|&i| self.joins(&reads[i]));
         }

@@ -7,10 +7,11 @@ use crate::ModelError;
 use crate::config::HfConfig;
 use crate::family;
 use crate::mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
-use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource};
+use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource, weight_files};
 use crate::norm::{Norm, Projection};
 use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
 use circuit_index::{Layer, TokenId};
+use circuit_torch::TensorStore;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -94,6 +95,14 @@ impl Model {
             return Err(ModelError::NoFolder { path: folder.into() });
         }
         Ok(family::describe(&HfConfig::open(folder)?)?.0)
+    }
+
+    /// The tensor files of a folder, with nothing but their headers read: for plans that are made before a weight is read.
+    ///
+    /// # Errors
+    /// If a file, or the index of several, cannot be read.
+    pub fn files(folder: &Path) -> Result<TensorStore, ModelError> {
+        Ok(TensorStore::open(folder, &weight_files(folder)?)?)
     }
 
     /// A described model with weights from anywhere.
@@ -274,8 +283,12 @@ impl Loader<'_> {
     fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
         let tensor = self.source.tensor(part, shape)?;
         debug_assert_eq!(tensor.size(), shape, "{part}");
-        let tensor = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(self.kind));
-        Ok(tensor.map_err(circuit_torch::TorchError::from)?)
+        let ready = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(self.kind));
+        let ready = ready.map_err(circuit_torch::TorchError::from)?;
+        if ready.device() != tensor.device() || ready.kind() != tensor.kind() {
+            circuit_torch::release(&tensor); // A copy was made; the file's pages are needed no more.
+        }
+        Ok(ready)
     }
 
     fn norm(&mut self, spec: NormSpec, width: i64, part: impl Fn(bool) -> Part) -> Result<Norm, ModelError> {

@@ -359,7 +359,7 @@ fn pick_half(tensor: Tensor, half: Half) -> Result<Tensor, tch::TchError> {
 }
 
 /// The safetensors files of a model folder: those of the index, or the single one.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let index = folder.join("model.safetensors.index.json");
     let bad = |reason: &str| ModelError::Index { path: index.clone(), reason: reason.into() };
     let text = match std::fs::read(&index) {

@@ -7,6 +7,22 @@ use circuit_model::{Block, Hooks, Model, TokenBatch};
 use circuit_transcoder::TranscoderSet;
 use tch::Tensor;
 
+/// How much is done at once. Cuts change no result, but for the last bits of products of another shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// When prompts are encoded.
+    pub encode: circuit_transcoder::Cuts,
+    /// Rows that go down the layers together. More make larger products, fewer keep the gradients in the processor's caches.
+    pub rows: usize,
+}
+
+impl Default for Cuts {
+    /// 256 rows, and the transcoders' own.
+    fn default() -> Self {
+        Self { encode: circuit_transcoder::Cuts::default(), rows: 256 }
+    }
+}
+
 /// A model and its transcoders on one prompt. All tensors are wide: fp32, or f64 for f64 weights.
 #[derive(Debug)]
 pub struct LocalReplacement<'a> {
@@ -14,6 +30,7 @@ pub struct LocalReplacement<'a> {
     transcoders: &'a TranscoderSet,
     tokens: Vec<TokenId>,
     ignored: usize,
+    cuts: Cuts,
     trace: Trace,
     parts: Parts,
     /// What is written into the stream, layer by layer.
@@ -32,6 +49,20 @@ impl<'a> LocalReplacement<'a> {
         tokens: &[TokenId],
         ignored: usize,
     ) -> Result<Self, ReplacementError> {
+        Self::new_in(model, transcoders, tokens, ignored, Cuts::default())
+    }
+
+    /// The same, cut in another way.
+    ///
+    /// # Errors
+    /// As [`LocalReplacement::new`].
+    pub fn new_in(
+        model: &'a Model,
+        transcoders: &'a TranscoderSet,
+        tokens: &[TokenId],
+        ignored: usize,
+        cuts: Cuts,
+    ) -> Result<Self, ReplacementError> {
         let (found, expected) = (transcoders.layers().len(), model.spec().n_layers());
         if found != expected {
             return Err(ReplacementError::Layers { found, expected });
@@ -41,7 +72,9 @@ impl<'a> LocalReplacement<'a> {
             return Err(ReplacementError::NothingLeft { ignored, n_pos: tokens.len() });
         }
         let trace = Trace::record(model, transcoders, &batch)?;
-        circuit_torch::guard(|| tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, trace)))
+        circuit_torch::guard(|| {
+            tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, trace))
+        })
     }
 
     fn take_apart(
@@ -49,20 +82,21 @@ impl<'a> LocalReplacement<'a> {
         transcoders: &'a TranscoderSet,
         tokens: &[TokenId],
         ignored: usize,
+        cuts: Cuts,
         trace: Trace,
     ) -> Result<Self, ReplacementError> {
         // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
         let wide = |t: &Tensor| t.to_kind(model.wide_kind());
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
         let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
-        let mut parts = Parts::new(transcoders, &inputs, &outputs, ignored)?;
+        let mut parts = Parts::new(transcoders, &inputs, &outputs, ignored, cuts.encode)?;
         let written = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
         let writes = written.map(|(l, (written, positions))| {
             to_stream(&model.blocks()[l], &trace.layers[l], transcoders.info().writes, &written, positions)
         });
         let writes = writes.collect();
         let tokens = tokens.to_vec();
-        Ok(Self { model, transcoders, tokens, ignored, trace, parts, writes })
+        Ok(Self { model, transcoders, tokens, ignored, cuts, trace, parts, writes })
     }
 
     /// The model.
@@ -93,6 +127,12 @@ impl<'a> LocalReplacement<'a> {
     #[must_use]
     pub fn ignored(&self) -> usize {
         self.ignored
+    }
+
+    /// How much is done at once.
+    #[must_use]
+    pub fn cuts(&self) -> Cuts {
+        self.cuts
     }
 
     /// What the model's run left behind.
@@ -174,7 +214,8 @@ impl<'a> LocalReplacement<'a> {
                 let inputs =
                     (0..n_layers).map(|l| wide(&values[&Site::Block(Layer::from(l), site)].select(0, 0)));
                 let inputs: Vec<_> = inputs.collect();
-                let shares = unexplained(self.transcoders, &inputs, &outputs, self.ignored)?;
+                let shares =
+                    unexplained(self.transcoders, &inputs, &outputs, self.ignored, self.cuts.encode)?;
                 let mean = shares.iter().sum::<f64>() / n_layers as f64;
                 if mean < best.1 {
                     best = (site, mean);

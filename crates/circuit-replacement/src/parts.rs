@@ -5,12 +5,9 @@
 
 use crate::ReplacementError;
 use circuit_index::{FeatureId, Pos, PositionOrder, SourceOrder};
-use circuit_transcoder::{ActiveFeatures, Transcoder, TranscoderSet};
+use circuit_transcoder::{ActiveFeatures, Cuts, Transcoder, TranscoderSet};
 use std::ops::Range;
 use tch::{Device, Kind, Tensor};
-
-/// Numbers in decoder rows that are held at once on their way from the files.
-const MAX_ROWS: i64 = 1 << 26;
 
 /// The MLP outputs of one prompt, taken apart. Tensors have the type of the inputs.
 #[derive(Debug)]
@@ -39,10 +36,11 @@ impl Parts {
         inputs: &[Tensor],
         outputs: &[Tensor],
         ignored: usize,
+        cuts: Cuts,
     ) -> Result<Self, ReplacementError> {
         let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
         let found = set.layers().iter().zip(inputs).enumerate();
-        let found = found.map(|(l, (transcoder, input))| transcoder.encode(input, ignored, l));
+        let found = found.map(|(l, (transcoder, input))| transcoder.encode_in(input, ignored, l, cuts));
         let found: Vec<ActiveFeatures> = found.collect::<Result<_, _>>()?;
         let mut active = Vec::new();
         for (l, features) in found.iter().enumerate() {
@@ -53,7 +51,7 @@ impl Parts {
         }
         let order = SourceOrder::new(n_layers, n_pos, &active);
         let by_position = PositionOrder::new(&order);
-        let (mut writes, positions) = written(set, &found, &by_position, &inputs[0]);
+        let (mut writes, positions) = written(set, &found, &by_position, &inputs[0], cuts);
 
         let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
         for (l, transcoder) in set.layers().iter().enumerate() {
@@ -81,6 +79,7 @@ pub(crate) fn unexplained(
     inputs: &[Tensor],
     outputs: &[Tensor],
     ignored: usize,
+    cuts: Cuts,
 ) -> Result<Vec<f64>, ReplacementError> {
     let mut left: Vec<Tensor> = Vec::new();
     for ((transcoder, input), output) in set.layers().iter().zip(inputs).zip(outputs) {
@@ -89,8 +88,8 @@ pub(crate) fn unexplained(
         left.push(output - transcoder.reconstruct(&nothing, &nowhere, input));
     }
     for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
-        let features = transcoder.encode(input, ignored, l)?;
-        each_write(transcoder, &features, |j, piece, rows| {
+        let features = transcoder.encode_in(input, ignored, l, cuts)?;
+        each_write(transcoder, &features, cuts, |j, piece, rows| {
             let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
             if let Some(left) = left.get_mut(l + j) {
                 let _ = left.index_add_(0, &positions, &-rows);
@@ -105,10 +104,11 @@ pub(crate) fn unexplained(
 fn each_write(
     transcoder: &Transcoder,
     features: &ActiveFeatures,
+    cuts: Cuts,
     mut take: impl FnMut(usize, Range<i64>, &Tensor),
 ) {
     let n_outputs = transcoder.n_outputs();
-    let step = (MAX_ROWS / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
+    let step = (cuts.weights as i64 / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
     let n_active = features.indices.size()[0];
     let mut start = 0;
     while start < n_active {
@@ -129,6 +129,7 @@ fn written(
     found: &[ActiveFeatures],
     by_position: &PositionOrder,
     like: &Tensor,
+    cuts: Cuts,
 ) -> (Vec<Tensor>, Vec<Tensor>) {
     let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
     let n_layers = found.len();
@@ -147,7 +148,7 @@ fn written(
         let places =
             outputs.map(|output| places_of(by_position, set, output, l, |own| own.start..own.end - 1));
         let places: Vec<Tensor> = places.map(|places| places.to_device(like.device())).collect();
-        each_write(transcoder, features, |j, piece, rows| {
+        each_write(transcoder, features, cuts, |j, piece, rows| {
             if let Some(places) = places.get(j) {
                 let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
             }

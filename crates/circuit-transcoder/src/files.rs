@@ -40,7 +40,7 @@ impl<'a> SetFiles<'a> {
     }
 
     /// The files of a layer, relative to the folder; none past the end of a list.
-    fn of(&self, layer: usize) -> Vec<PathBuf> {
+    pub(crate) fn of(&self, layer: usize) -> Vec<PathBuf> {
         match &self.config.files {
             Some(list) if self.layout.stacked => list.clone(),
             Some(list) => list.get(layer).cloned().into_iter().collect(),

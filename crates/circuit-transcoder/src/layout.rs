@@ -7,7 +7,7 @@
 use crate::TranscoderError;
 use crate::config::{Config, ConfigFamily, Selection, SetKind};
 use crate::transcoder::{Activation, Transcoder};
-use circuit_torch::TensorStore;
+use circuit_torch::{Stored, TensorStore, release};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -25,21 +25,21 @@ pub(crate) struct Layout {
     /// Whether one file holds all layers, each tensor with the layer as its first index.
     pub(crate) stacked: bool,
     /// `[n_features, d_model]`.
-    W_enc: &'static str,
+    pub(crate) W_enc: &'static str,
     /// Whether it is stored `[d_model, n_features]`.
     W_enc_turned: bool,
     /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
-    W_dec: &'static str,
+    pub(crate) W_dec: &'static str,
     /// Whether the outputs of a cross-layer set are all layers, not those from its own up.
     W_dec_from_first: bool,
     /// `[n_features]`.
-    b_enc: &'static str,
+    pub(crate) b_enc: &'static str,
     /// `[d_model]`.
-    b_dec: &'static str,
+    pub(crate) b_dec: &'static str,
     /// `[n_features]`, may be absent.
-    threshold: &'static str,
+    pub(crate) threshold: &'static str,
     /// `[d_model, d_model]`, may be absent.
-    W_skip: &'static str,
+    pub(crate) W_skip: &'static str,
     /// Whether the skip is `x W_skip` and not `x W_skip^T`.
     W_skip_turned: bool,
 }
@@ -179,14 +179,16 @@ impl Layout {
         let (d, n_layers) = (at.d_model, at.n_layers as i64);
         // The number of features is that of the biases; every other tensor must agree with it.
         let f = store.shape(&name(self.b_enc)).and_then(|s| s.last().copied()).unwrap_or(0);
-        let stored = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
+        let stored = |part: &str, shape: &[i64]| -> Result<Stored, TranscoderError> {
             Ok(match self.stacked {
-                false => store.tensor(&name(part), shape)?,
-                true => store.tensor(&name(part), &[&[n_layers], shape].concat())?.f_get(at.layer as i64)?,
+                false => store.stored(&name(part), shape)?,
+                true => store.stored(&name(part), &[&[n_layers], shape].concat())?.get(at.layer as i64)?,
             })
         };
         let small = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
-            let tensor = stored(part, shape)?.f_to_device(at.device)?.f_to_kind(at.wide)?;
+            let stored = stored(part, shape)?.to_tensor()?;
+            let tensor = stored.f_to_device(at.device)?.f_to_kind(at.wide)?;
+            release(&stored);
             // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
             let wrong = if part == self.threshold { tensor.isnan() } else { tensor.isfinite().logical_not() };
             if bool::try_from(wrong.any())? {
@@ -200,15 +202,15 @@ impl Layout {
         };
         let W_enc = match self.W_enc_turned {
             false => stored(self.W_enc, &[f, d])?,
-            true => stored(self.W_enc, &[d, f])?.f_tr()?,
+            true => stored(self.W_enc, &[d, f])?.turned()?,
         };
         let n_outputs = n_layers - at.layer as i64;
         let W_dec = match (self.for_sets.1, self.W_dec_from_first) {
-            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?.f_unsqueeze(1)?,
+            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?.unsqueeze(1)?,
             (SetKind::CrossLayer, false) => stored(self.W_dec, &[f, n_outputs, d])?,
             // What stands before the own layer is not used.
             (SetKind::CrossLayer, true) => {
-                stored(self.W_dec, &[f, n_layers, d])?.f_narrow(1, at.layer as i64, n_outputs)?
+                stored(self.W_dec, &[f, n_layers, d])?.narrow(1, at.layer as i64, n_outputs)?
             }
         };
         let W_skip = optional(self.W_skip, &[d, d])?;

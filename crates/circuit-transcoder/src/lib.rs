@@ -2,7 +2,8 @@
 //!
 //! [`TranscoderSet::open`] reads a folder as published (`config.yaml` and the files of one of several layouts);
 //! [`Transcoder::encode`] finds the active features of a layer. Encoders and decoders stay in the mapped files: an encoder
-//! is read when its layer is encoded, decoder rows only for features that are active. Not here: models and prompts.
+//! is read when its layer is encoded, decoder rows only for features that are active, and neither is held after that. Not here:
+//! models and prompts.
 
 #![allow(non_snake_case, reason = "weights carry the field's names: W_enc, W_dec, W_skip")]
 
@@ -11,8 +12,10 @@ mod error;
 mod files;
 mod layout;
 mod set;
+mod sizes;
 mod transcoder;
 
 pub use error::TranscoderError;
 pub use set::{SetDescription, SetInfo, TranscoderSet};
-pub use transcoder::{Activation, ActiveFeatures, Transcoder};
+pub use sizes::{LayerSizes, PartSizes, SetSizes};
+pub use transcoder::{Activation, ActiveFeatures, Cuts, Transcoder};
