@@ -78,7 +78,8 @@ pub fn attribute(
         let reads: Vec<_> = next.iter().map(|&i| Read::Feature(i)).collect();
         pull_back.each_row(&reads, &mut advance, |read, row| ranking.add_feature_row(next[read], row))?;
     }
-    drop(pull_back); // Its patterns make room for the rows of the graph.
+    drop(pull_back); // Its patterns make room for the rows of the graph,
+    circuit_torch::runtime::trim(); // as does what gradients took.
     let influence = ranking.influence();
     let (selected, rows) = ranking.into_rows();
     let unselected_influence = unselected_share(replacement, &selected, &influence);

@@ -6,6 +6,7 @@
 //! for the true one. Not here: what a machine has, and what to do about it.
 
 use circuit_index::LayerSite;
+use circuit_model::WeightSizes;
 use circuit_model::spec::{Gate, LayerSpec, ModelSpec, NormPlaces};
 use circuit_replacement::Cuts;
 use circuit_torch::Access;
@@ -15,15 +16,45 @@ use tch::Kind;
 /// Touching one page of a mapped file maps its neighbours too: Linux maps 64 KiB at once.
 const AROUND: u64 = 64 << 10;
 
-/// The weights of a model by what becomes of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WeightSizes {
-    /// Bytes used where the mapped file has them.
-    pub mapped: u64,
-    /// Bytes allocated for those that change their type or go to a GPU.
-    pub allocated: u64,
-    /// Bytes of the largest of these in the file.
-    pub largest: u64,
+/// The parts of the work, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Weights are opened.
+    Open,
+    /// The model runs.
+    Forward,
+    /// Active features are found.
+    Encode,
+    /// What they write is read, and what they leave over computed.
+    Write,
+    /// Targets are chosen.
+    Targets,
+    /// Norms are folded into patterns and matrices.
+    PullBack,
+    /// Rows are computed and ranked.
+    Rows,
+    /// Rows become those of the graph.
+    Graph,
+    /// The graph is pruned and written.
+    Prune,
+}
+
+impl Step {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Forward => "forward",
+            Self::Encode => "encode",
+            Self::Write => "writes and errors",
+            Self::Targets => "targets",
+            Self::PullBack => "pull-back",
+            Self::Rows => "rows",
+            Self::Graph => "graph",
+            Self::Prune => "prune and write",
+        }
+    }
 }
 
 /// A prompt to be traced, as far as memory is concerned.
@@ -32,7 +63,7 @@ pub struct Job<'a> {
     /// The model.
     pub spec: &'a ModelSpec,
     /// Its weights.
-    pub weights: WeightSizes,
+    pub weights: &'a WeightSizes,
     /// The transcoders.
     pub set: &'a SetSizes,
     /// The type of the weights in memory.
@@ -57,7 +88,7 @@ pub struct Job<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phase {
     /// What is done.
-    pub name: &'static str,
+    pub step: Step,
     /// Allocated on the GPU; 0 where none is used.
     pub device: u64,
     /// Allocated by the process.
@@ -94,8 +125,8 @@ impl std::ops::Add for Tally {
 }
 
 impl Tally {
-    fn phase(self, name: &'static str) -> Phase {
-        Phase { name, device: self.device, host: self.host, mapped: self.mapped }
+    fn phase(self, step: Step) -> Phase {
+        Phase { step, device: self.device, host: self.host, mapped: self.mapped }
     }
 
     /// Each place at its largest.
@@ -144,7 +175,7 @@ impl Job<'_> {
     pub fn reading(&self) -> Reading {
         let layers = || self.set.layers.iter().zip(&self.active);
         Reading {
-            weights: self.weights.mapped + if self.weights.allocated > 0 { self.weights.largest } else { 0 },
+            weights: self.weights.read,
             encoders: layers().map(|(layer, _)| layer.encoder.bytes).sum(),
             decoder_rows: layers().map(|(layer, &n)| self.rows_touched(layer, n, 4096)).sum(),
         }
@@ -160,18 +191,30 @@ impl Job<'_> {
         let ranking = self.ranking();
         let graph = self.on_host(self.graph_bytes());
         vec![
-            (open + self.while_opening()).phase("open"),
+            (open + self.while_opening()).phase(Step::Open),
             (open + self.trace_beside_logits() + self.while_attending().most(self.while_running_mlp()))
                 .most(traced + self.while_making_logits())
-                .phase("forward"),
-            (traced + self.on_device(self.active_bytes()) + self.while_encoding()).phase("encode"),
-            (taken + self.while_writing()).phase("writes and errors"),
-            (taken + self.while_choosing_targets()).phase("targets"),
-            (pulled + self.while_folding()).phase("pull-back"),
-            (pulled + ranking + self.while_pulling()).phase("rows"),
-            (taken + self.while_collecting()).phase("graph"),
-            (open + graph + graph).phase("prune and write"),
+                .phase(Step::Forward),
+            (traced + self.on_device(self.active_bytes()) + self.while_encoding()).phase(Step::Encode),
+            (taken + self.while_writing()).phase(Step::Write),
+            (taken + self.while_choosing_targets()).phase(Step::Targets),
+            (pulled + self.while_folding()).phase(Step::PullBack),
+            (pulled + ranking + self.while_pulling()).phase(Step::Rows),
+            (taken + self.while_collecting()).phase(Step::Graph),
+            (open + graph + self.while_pruning()).phase(Step::Prune),
         ]
+    }
+
+    /// What the search for a better input site needs beside all that there is before rows: the model runs once more, and every
+    /// candidate is encoded.
+    #[must_use]
+    pub fn second_look(&self) -> Phase {
+        let stream = self.n_layers() * self.pos() * self.d();
+        let running = self.while_attending().most(self.while_running_mlp()).most(self.while_making_logits());
+        let sites = self.on_device(stream * (3 * self.narrow() + 3 * self.wide()));
+        let logits = self.on_device(self.pos() * self.spec.d_vocab as u64 * self.narrow());
+        let taken = self.opened() + self.trace() + self.sources();
+        (taken + sites + (logits + running).most(self.while_encoding())).phase(Step::Encode)
     }
 
     fn on_device(&self, bytes: u64) -> Tally {
@@ -245,12 +288,19 @@ impl Job<'_> {
         let unpacked = |part: &PartSizes| if part.access == Access::Deflated { part.bytes } else { 0 };
         let layers = &self.set.layers;
         self.on_device(self.weights.allocated + layers.iter().map(small).sum::<u64>())
-            + self.mapped(self.weights.mapped)
+            + self.mapped(self.weights.mapped - self.untouched())
             + self.on_host(layers.iter().map(|l| unpacked(&l.encoder) + unpacked(&l.decoder)).sum())
     }
 
+    /// Mapped rows of the embedding that no token asks for.
+    fn untouched(&self) -> u64 {
+        let row = (self.d() * self.narrow()).next_multiple_of(AROUND);
+        self.weights.rows_alone.saturating_sub(self.pos() * row)
+    }
+
+    /// A weight is in the file and converted at the same time.
     fn while_opening(&self) -> Tally {
-        self.mapped(if self.weights.allocated > 0 { self.weights.largest } else { 0 })
+        self.mapped(self.weights.largest)
     }
 
     // The forward pass.
@@ -369,7 +419,7 @@ impl Job<'_> {
     fn while_writing(&self) -> Tally {
         let of = |(layer, &n): (&LayerSizes, &u64)| {
             let row = layer.n_outputs as u64 * self.d();
-            let numbers = (n * row).min((self.cuts.encode.weights as u64).max(row));
+            let numbers = (n * row).min((self.cuts.encode.weights as u64 / 8).max(row));
             let stored = layer.decoder.bytes / (layer.n_features as u64 * row).max(1);
             let wide = 2 * self.wide() + if stored == self.wide() { 0 } else { stored };
             let places = n * layer.n_outputs as u64 * 16;
@@ -427,11 +477,18 @@ impl Job<'_> {
         self.n_active() + (self.n_layers() + 1) * self.pos()
     }
 
-    /// Values of all rows while features are ranked: each sees layers below its own and positions up to its own. Which features will
-    /// be chosen is not known; the estimate is half way between rows as long as the average and the longest there are.
+    /// Values of all rows while features are ranked: each sees layers below its own and positions up to its own. Which features
+    /// will be chosen is not known: they are taken to be as long as the average.
     fn ranked_values(&self) -> u64 {
-        let (targets, average, longest) = self.row_lengths();
-        targets + average / 2 + longest / 2
+        let (targets, average, _) = self.row_lengths();
+        targets + average
+    }
+
+    /// Bytes of all rows while features are ranked, if those with the longest were chosen.
+    #[must_use]
+    pub fn longest_rows(&self) -> u64 {
+        let (targets, _, longest) = self.row_lengths();
+        4 * (targets + longest)
     }
 
     /// Values of the target rows; of as many feature rows of average length; of the longest.
@@ -495,20 +552,33 @@ impl Job<'_> {
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
     }
 
-    /// Bytes of the graph's rows.
+    /// Bytes of the graph's rows that are touched. A row sees selected features, errors and tokens below its layer; what stays zero
+    /// was never written, and memory that was never written is none.
     fn graph_bytes(&self) -> u64 {
         let (rows, columns) = self.graph_shape();
-        rows.saturating_mul(columns).saturating_mul(4)
+        let share = self.n_selected() as f64 / self.n_active().max(1) as f64;
+        let (mut below, mut touched) = (self.pos() as f64, 0.0);
+        for &active in &self.active {
+            let selected = active as f64 * share;
+            touched += selected * below;
+            below += selected + self.pos() as f64;
+        }
+        let targets = self.n_targets as u64 * columns;
+        // Page by page.
+        let pages = 4 * (touched as u64 + targets) + rows * 4096;
+        pages.min(rows.saturating_mul(columns).saturating_mul(4))
     }
 
-    /// Rows by active sources become rows by selected ones: each is dropped as soon as it is copied, and rows of early layers,
-    /// which are short, go first.
+    /// Rows by active sources become rows by selected ones. Each is dropped as soon as it is copied, but they are small, and the
+    /// allocator keeps them.
     fn while_collecting(&self) -> Tally {
-        let (before, after) = (4 * self.ranked_values(), self.graph_bytes());
-        let both = match after < 2 * before {
-            true => before + (after as f64 / before as f64 * after as f64 / 4.0) as u64,
-            false => after,
-        };
-        self.on_host(both + self.n_sources() * 8 + self.n_active() * 12)
+        self.on_host(
+            4 * self.ranked_values() + self.graph_bytes() + self.n_sources() * 8 + self.n_active() * 12,
+        )
+    }
+
+    /// The rows, and for the scores of what is kept those rows again in which removed features are merged into errors; kept edges.
+    fn while_pruning(&self) -> Tally {
+        self.on_host(self.graph_bytes() / 4)
     }
 }

@@ -5,11 +5,13 @@
 
 mod args;
 mod attribute;
+mod budget;
 mod describe;
 mod doctor;
 mod explain;
 mod failure;
 mod files;
+mod machine;
 mod nodes;
 mod open;
 mod plan;
@@ -77,6 +79,6 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
         Command::Describe(args) => describe::run(args),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

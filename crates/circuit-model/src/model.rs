@@ -7,11 +7,10 @@ use crate::ModelError;
 use crate::config::HfConfig;
 use crate::family;
 use crate::mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
-use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource, weight_files};
+use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSizes, WeightSource};
 use crate::norm::{Norm, Projection};
 use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
 use circuit_index::{Layer, TokenId};
-use circuit_torch::TensorStore;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -97,12 +96,13 @@ impl Model {
         Ok(family::describe(&HfConfig::open(folder)?)?.0)
     }
 
-    /// The tensor files of a folder, with nothing but their headers read: for plans that are made before a weight is read.
+    /// What a folder's weights will need in a type and on a device, from the headers of its files alone.
     ///
     /// # Errors
-    /// If a file, or the index of several, cannot be read.
-    pub fn files(folder: &Path) -> Result<TensorStore, ModelError> {
-        Ok(TensorStore::open(folder, &weight_files(folder)?)?)
+    /// If the config is not understood in full, or a header cannot be read.
+    pub fn sizes(folder: &Path, kind: Kind, device: Device) -> Result<WeightSizes, ModelError> {
+        let (spec, map) = family::describe(&HfConfig::open(folder)?)?;
+        Checkpoint::open(folder, &spec, map)?.sizes(&spec, kind, device)
     }
 
     /// A described model with weights from anywhere.

@@ -1,6 +1,6 @@
 //! The local replacement model: one run of a model, taken apart, and what each source writes into the residual stream.
 
-use crate::parts::{Parts, unexplained};
+use crate::parts::{Parts, encode, unexplained};
 use crate::{FrozenLayer, ReplacementError, Trace};
 use circuit_index::{FeatureId, Layer, LayerSite, PositionOrder, Site, SourceOrder, TokenId};
 use circuit_model::{Block, Hooks, Model, TokenBatch};
@@ -49,19 +49,21 @@ impl<'a> LocalReplacement<'a> {
         tokens: &[TokenId],
         ignored: usize,
     ) -> Result<Self, ReplacementError> {
-        Self::new_in(model, transcoders, tokens, ignored, Cuts::default())
+        Self::new_in(model, transcoders, tokens, ignored, Cuts::default(), |_| Some(Cuts::default()))
     }
 
-    /// The same, cut in another way.
+    /// The same, cut in another way. Once it is known how many features are active in each layer, and before what they write is
+    /// read, `admit` decides how the rest is cut, or that there is no room for them.
     ///
     /// # Errors
-    /// As [`LocalReplacement::new`].
+    /// As [`LocalReplacement::new`], or if `admit` says no.
     pub fn new_in(
         model: &'a Model,
         transcoders: &'a TranscoderSet,
         tokens: &[TokenId],
         ignored: usize,
         cuts: Cuts,
+        admit: impl FnOnce(&[usize]) -> Option<Cuts>,
     ) -> Result<Self, ReplacementError> {
         let (found, expected) = (transcoders.layers().len(), model.spec().n_layers());
         if found != expected {
@@ -73,7 +75,7 @@ impl<'a> LocalReplacement<'a> {
         }
         let trace = Trace::record(model, transcoders, &batch)?;
         circuit_torch::guard(|| {
-            tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, trace))
+            tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, admit, trace))
         })
     }
 
@@ -83,13 +85,18 @@ impl<'a> LocalReplacement<'a> {
         tokens: &[TokenId],
         ignored: usize,
         cuts: Cuts,
+        admit: impl FnOnce(&[usize]) -> Option<Cuts>,
         trace: Trace,
     ) -> Result<Self, ReplacementError> {
         // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
         let wide = |t: &Tensor| t.to_kind(model.wide_kind());
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
         let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
-        let mut parts = Parts::new(transcoders, &inputs, &outputs, ignored, cuts.encode)?;
+        let found = encode(transcoders, &inputs, ignored, cuts.encode)?;
+        let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
+        let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
+        let cuts = admit(&n_active).ok_or_else(no_room)?;
+        let mut parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts.encode)?;
         let written = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
         let writes = written.map(|(l, (written, positions))| {
             to_stream(&model.blocks()[l], &trace.layers[l], transcoders.info().writes, &written, positions)

@@ -30,18 +30,16 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Takes `outputs [pos, d_model]` apart with what the transcoders find in `inputs [pos, d_model]`, one of each per layer.
+    /// Takes `outputs [pos, d_model]` apart with the features found in `inputs [pos, d_model]` ([`encode`]), one of each per layer.
     pub(crate) fn new(
         set: &TranscoderSet,
+        found: Vec<ActiveFeatures>,
         inputs: &[Tensor],
         outputs: &[Tensor],
         ignored: usize,
         cuts: Cuts,
     ) -> Result<Self, ReplacementError> {
         let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
-        let found = set.layers().iter().zip(inputs).enumerate();
-        let found = found.map(|(l, (transcoder, input))| transcoder.encode_in(input, ignored, l, cuts));
-        let found: Vec<ActiveFeatures> = found.collect::<Result<_, _>>()?;
         let mut active = Vec::new();
         for (l, features) in found.iter().enumerate() {
             let (positions, indices) = (to_vec(&features.positions)?, to_vec(&features.indices)?);
@@ -72,6 +70,18 @@ impl Parts {
     }
 }
 
+/// The active features of each layer on `inputs [pos, d_model]`.
+pub(crate) fn encode(
+    set: &TranscoderSet,
+    inputs: &[Tensor],
+    ignored: usize,
+    cuts: Cuts,
+) -> Result<Vec<ActiveFeatures>, ReplacementError> {
+    let layers = set.layers().iter().zip(inputs).enumerate();
+    let found = layers.map(|(l, (transcoder, input))| transcoder.encode_in(input, ignored, l, cuts));
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
 /// How much of each layer's `outputs` the transcoders leave unexplained when they read `inputs`. Unlike [`Parts::new`] it keeps no
 /// writes: at a site that a set is not made for, a good part of all features can be active.
 pub(crate) fn unexplained(
@@ -81,6 +91,7 @@ pub(crate) fn unexplained(
     ignored: usize,
     cuts: Cuts,
 ) -> Result<Vec<f64>, ReplacementError> {
+    let few = Cuts { weights: cuts.weights / 8, ..cuts };
     let mut left: Vec<Tensor> = Vec::new();
     for ((transcoder, input), output) in set.layers().iter().zip(inputs).zip(outputs) {
         let nothing = Tensor::zeros([0, output.size()[1]], (output.kind(), output.device()));
@@ -89,7 +100,7 @@ pub(crate) fn unexplained(
     }
     for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
         let features = transcoder.encode_in(input, ignored, l, cuts)?;
-        each_write(transcoder, &features, cuts, |j, piece, rows| {
+        each_write(transcoder, &features, few, |j, piece, rows| {
             let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
             if let Some(left) = left.get_mut(l + j) {
                 let _ = left.index_add_(0, &positions, &-rows);
@@ -108,7 +119,8 @@ fn each_write(
     mut take: impl FnMut(usize, Range<i64>, &Tensor),
 ) {
     let n_outputs = transcoder.n_outputs();
-    let step = (cuts.weights as i64 / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
+    // Rows are only moved: an eighth of what a product takes is enough.
+    let step = (cuts.weights as i64 / 8 / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
     let n_active = features.indices.size()[0];
     let mut start = 0;
     while start < n_active {
