@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod budget;
 mod checkpoints;
 mod cli;
 mod explain;

@@ -47,7 +47,7 @@ fn the_program_introduces_itself() {
     err|   query-key     Why a head looks where it looks: the pairs of sources that make up its attention
     err|                 scores
     err|   describe      What a model folder, a transcoder folder or a graph file is
-    err|   doctor        What this machine has: LibTorch, devices, memory
+    err|   doctor        What this machine has: LibTorch, devices, memory; and whether a prompt would fit
     err|   help          Print this message or the help of the given subcommand(s)
     err| 
     err| Options:

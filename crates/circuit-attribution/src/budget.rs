@@ -507,8 +507,8 @@ impl Job<'_> {
         }
         let all: f64 = layers.iter().map(|(active, seen)| active * seen / 2.0).sum();
         let average = all / n as f64 * selected as f64;
-        // The longest `selected` rows: those longer than some length. A row of layer l at the share x of the prompt sees x of what
-        // the layer sees, so longer than t are the shares above t / seen.
+        // The longest `selected` rows: those longer than some length. A row of layer l at the share x of the prompt sees x of
+        // what the layer sees, so longer than t are the shares above t / seen.
         let longer = |t: f64| -> (f64, f64) {
             layers.iter().fold((0.0, 0.0), |(count, sum), &(active, seen)| {
                 let share = (1.0 - t / seen).max(0.0);
@@ -552,8 +552,8 @@ impl Job<'_> {
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
     }
 
-    /// Bytes of the graph's rows that are touched. A row sees selected features, errors and tokens below its layer; what stays zero
-    /// was never written, and memory that was never written is none.
+    /// Bytes of the graph's rows that are touched. A row sees selected features, errors and tokens below its layer; what stays
+    /// zero was never written, and memory that was never written is none.
     fn graph_bytes(&self) -> u64 {
         let (rows, columns) = self.graph_shape();
         let share = self.n_selected() as f64 / self.n_active().max(1) as f64;
@@ -577,7 +577,7 @@ impl Job<'_> {
         )
     }
 
-    /// The rows, and for the scores of what is kept those rows again in which removed features are merged into errors; kept edges.
+    /// Rows of what is kept, again, with removed features merged into errors; kept edges.
     fn while_pruning(&self) -> Tally {
         self.on_host(self.graph_bytes() / 4)
     }

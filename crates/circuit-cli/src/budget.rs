@@ -14,15 +14,15 @@ use crate::machine;
 use crate::plan::RawFile;
 use circuit_attribution::budget::{Job, Phase, Step};
 use circuit_model::spec::ModelSpec;
-use circuit_model::{Model, WeightSizes};
+use circuit_model::{Model, ModelError, WeightSizes};
 use circuit_replacement::Cuts;
 use circuit_torch::runtime;
 use circuit_transcoder::{SetSizes, TranscoderSet};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
-/// Active features per position and layer where nobody knows: what published sets have on most prompts, within a factor of two; and
-/// of a small set not more than this share.
+/// Active features per position and layer where nobody knows: what published sets have on most prompts, within a factor of two;
+/// and of a small set not more than this share.
 const ASSUMED: f64 = 64.0;
 const SPARSE: f64 = 1.0 / 16.0;
 const RANGE: (f64, f64) = (0.5, 2.0);
@@ -101,15 +101,15 @@ impl Budget {
     /// Reads the headers of local folders and plans.
     pub(crate) fn new(model: &Path, transcoders: &Path, request: Request) -> Result<Self, Failure> {
         let spec = Model::describe(model)?;
-        let weights = Model::sizes(model, request.kind, request.device)?;
-        let set = TranscoderSet::sizes(transcoders, spec.n_layers())?;
-        if set.d_model != spec.d_model {
-            let (found, expected) = (set.d_model, spec.d_model);
-            let message = format!("{}: width {found}, expected {expected}", transcoders.display());
-            return Err(
-                Failure::new(Code::Input, message).hint("is this transcoder set made for this model?")
-            );
+        match request.n_pos {
+            0 => return Err(ModelError::EmptyPrompt.into()),
+            found if found > spec.n_ctx => {
+                return Err(ModelError::PromptTooLong { found, limit: spec.n_ctx }.into());
+            }
+            _ => {}
         }
+        let weights = Model::sizes(model, request.kind, request.device)?;
+        let set = TranscoderSet::sizes(transcoders, spec.n_layers(), spec.d_model)?;
         let before = runtime::process_memory().unwrap_or(runtime::ProcessMemory {
             resident: 0,
             allocated: 0,
@@ -282,18 +282,18 @@ impl Budget {
 
     /// What does not fit, and what would.
     fn refusal<'a>(&'a self, over: Over, job: impl Fn(Cuts) -> Job<'a>) -> Failure {
-        let place = if over.on_device { "the device" } else { "memory" };
+        let place = if over.on_device { "on the device" } else { "of memory" };
         let cuts = self.fitting_cuts(&job);
         let (n_active, known) = (job(cuts).n_active(), self.active.known_from);
+        let (need, step, room) = (bytes(over.need), over.step.name(), bytes(over.room));
         let message = format!(
-            "this does not fit: {} needs {} of {place}, {} can be had ({n_active} active features, {known})",
-            over.step.name(),
-            bytes(over.need),
-            bytes(over.room)
+            "this does not fit: `{step}` needs {need} {place}, {room} can be had ({n_active} active features, {known})"
         );
         let changes = self.changes();
         let hint = match changes.is_empty() {
-            true => "no fewer features, no smaller type and no shorter prompt alone makes it fit; --dry-run shows what needs how much".into(),
+            true => {
+                "neither fewer features nor a smaller type nor a shorter prompt alone makes it fit".into()
+            }
             false => format!("what would fit: {}", changes.join("; or ")),
         };
         Failure::new(Code::Device, message).hint(hint)

@@ -6,7 +6,7 @@ use crate::files::SetFiles;
 use crate::layout::numbered;
 use crate::set::TranscoderSet;
 use circuit_index::LayerSite;
-use circuit_torch::{Access, TensorStore};
+use circuit_torch::{Access, TensorStore, TorchError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tch::Kind;
@@ -18,8 +18,6 @@ pub struct SetSizes {
     pub reads: LayerSite,
     /// Where features write.
     pub writes: LayerSite,
-    /// Width of the stream that it fits, as its first layer has it.
-    pub d_model: usize,
     /// Its files and their lengths in bytes, sorted.
     pub files: Vec<(PathBuf, u64)>,
     /// At most so many features are active at a position of a layer, where the set says so.
@@ -59,17 +57,17 @@ pub struct PartSizes {
 }
 
 impl TranscoderSet {
-    /// The sizes of a set for a model of `n_layers` layers. Only headers are read: whether tensors have the shapes that they
-    /// should is for [`TranscoderSet::open`].
+    /// The sizes of a set for a model of `n_layers` layers and width `d_model`. Only headers are read, and of shapes only the width
+    /// is checked: all else is for [`TranscoderSet::open`].
     ///
     /// # Errors
-    /// If the config or a file cannot be read, the files follow no known layout, or layers are missing.
-    pub fn sizes(folder: &Path, n_layers: usize) -> Result<SetSizes, TranscoderError> {
+    /// If the config or a file cannot be read, the files follow no known layout, layers are missing, or the width is another.
+    pub fn sizes(folder: &Path, n_layers: usize, d_model: usize) -> Result<SetSizes, TranscoderError> {
         let config = Config::open(folder)?;
         let files = SetFiles::find(folder, &config)?;
         files.check_layers(n_layers)?;
         let layout = files.layout;
-        let (mut lengths, mut layers, mut d_model) = (BTreeMap::new(), Vec::new(), 0);
+        let (mut lengths, mut layers) = (BTreeMap::new(), Vec::new());
         let mut open: Option<TensorStore> = None;
         for l in 0..n_layers {
             let store = match open.take() {
@@ -85,8 +83,8 @@ impl TranscoderSet {
                 Ok((header.numbers / share, part))
             };
             let (n_features, width) = (part(layout.b_enc)?.0, part(layout.b_dec)?.0);
-            if l == 0 {
-                d_model = width as usize;
+            if width != d_model as u64 {
+                return Err(wrong_width(&store, numbered(layout.b_dec, l), width, d_model).into());
             }
             let (in_decoder, decoder) = part(layout.W_dec)?;
             let outputs = (in_decoder / (n_features * width).max(1)) as usize;
@@ -107,8 +105,13 @@ impl TranscoderSet {
             Selection::TopK(k) | Selection::ReluTopK(k) => Some(k),
         };
         let files = lengths.into_iter().collect();
-        Ok(SetSizes { reads: config.reads, writes: config.writes, d_model, files, at_most, layers })
+        Ok(SetSizes { reads: config.reads, writes: config.writes, files, at_most, layers })
     }
+}
+
+fn wrong_width(store: &TensorStore, name: String, found: u64, expected: usize) -> TorchError {
+    let path = store.file_of(&name).unwrap_or(store.folder()).into();
+    TorchError::Shape { path, name, found: vec![found as i64], expected: vec![expected as i64] }
 }
 
 /// The number behind `average_l0_` in the path of a layer's file.

@@ -112,17 +112,15 @@ impl Budget {
             (false, false) => "in the mapped files".into(),
         };
         line("  model", weights);
-        let (encode, width) = (self.cuts.encode, self.spec.d_model.max(1));
+        let (encode, wide) = (self.cuts.encode, self.request.kind.elt_size_in_bytes().max(4));
+        let at_most = |numbers: usize| bytes((numbers * wide) as u64);
+        let (weights, pre) = (at_most(encode.weights), at_most(encode.pre_activations));
         line(
             "  encoders",
-            format!(
-                "streamed, {} features at a time, {} pre-activations together",
-                encode.weights / width,
-                encode.pre_activations
-            ),
+            format!("streamed layer by layer, at most {weights} at a time, pre-activations {pre}"),
         );
-        line("  decoder rows", format!("on demand, at most {} numbers at a time", encode.weights));
-        line("  rows", format!("{} together", self.cuts.rows));
+        line("  decoder rows", format!("on demand, at most {} at a time", at_most(encode.weights / 8)));
+        line("  rows", format!("{} go down together", self.cuts.rows));
 
         line("\nwritten", String::new());
         if let Some(raw) = raw {
