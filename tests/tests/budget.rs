@@ -6,6 +6,10 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped, or measures, says so")]
 
 use crate::cli::{run, text};
+use crate::linearity::in_f64;
+use circuit_attribution::PullBack;
+use circuit_replacement::{Cuts, LocalReplacement};
+use circuit_tests::CASES;
 use circuit_tests::sparse::{SparseFile, cross_layer_set};
 use circuit_tests::{demo, fixture};
 use serde_json::Value;
@@ -199,6 +203,37 @@ fn cuts_change_last_bits_at_the_most() {
     for (a, b) in usual.rows.iter().zip(cut.rows.iter()) {
         let largest = a.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
+    }
+}
+
+/// Encoders of five features at a time, few positions and rows together, patterns folded each time: the same in every family and
+/// layout. And no room for what is counted is an error.
+#[test]
+fn cuts_change_nothing_in_f64() {
+    for case in CASES {
+        in_f64(case, |usual, reads| {
+            let (model, set) = (usual.model(), usual.transcoders());
+            let encode = circuit_transcoder::Cuts { pre_activations: 300, weights: 5 * model.spec().d_model };
+            let cuts = Cuts { encode, rows: 3, keep_folded: false };
+            let mut counted = Vec::new();
+            let admit = |n_active: &[usize]| {
+                counted = n_active.to_vec();
+                Some(cuts)
+            };
+            let cut = LocalReplacement::new_in(model, set, usual.tokens(), 1, cuts, admit).unwrap();
+            assert_eq!(usual.active(), cut.active(), "{case}");
+            assert_eq!(counted.iter().sum::<usize>(), cut.active().len(), "{case}");
+            let (usual_rows, rows) = (PullBack::new(usual).unwrap(), PullBack::new(&cut).unwrap());
+            let (a, b) = (usual_rows.dense_rows(reads).unwrap(), rows.dense_rows(reads).unwrap());
+            let difference = (&a - b).abs().max().double_value(&[]) / a.abs().max().double_value(&[]);
+            assert!(difference < 1e-12, "{case}: {difference:e}");
+            let refused = LocalReplacement::new_in(model, set, usual.tokens(), 1, cuts, |_| None);
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("no room for {} active features", usual.active().len())),
+                "{message}"
+            );
+        });
     }
 }
 

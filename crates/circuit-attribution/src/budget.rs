@@ -388,13 +388,13 @@ impl Job<'_> {
     fn weights_in_use(&self, part: &PartSizes, numbers: u64, of: u64) -> Tally {
         let stored = (part.bytes / of.max(1)).max(1);
         let in_file = numbers * stored;
-        let converted = if part.kind.is_some_and(|kind| kind.elt_size_in_bytes() as u64 == self.wide()) {
-            0
-        } else {
-            numbers * self.wide()
-        };
+        let wide = part.kind.is_some_and(|kind| kind.elt_size_in_bytes() as u64 == self.wide());
+        let converted = if wide { 0 } else { numbers * self.wide() }
+            + if part.turned { numbers * self.wide() } else { 0 };
         let copied = if part.access == Access::Misaligned { in_file } else { 0 };
-        let pages = if part.access == Access::Deflated { 0 } else { in_file };
+        // What is stored the other way round has a part in every page.
+        let touched = if part.turned { part.bytes } else { in_file };
+        let pages = if part.access == Access::Deflated { 0 } else { touched };
         let moved = if self.on_gpu { in_file } else { 0 };
         self.mapped(pages) + self.on_host(copied) + self.on_device(converted + moved)
     }
@@ -457,19 +457,29 @@ impl Job<'_> {
 
     // Rows.
 
-    /// Per layer the folded pattern and matrices.
+    /// A layer's folded pattern and matrices.
+    fn folded(&self, layer: &LayerSpec) -> u64 {
+        let (attn, d) = (&layer.attn, self.d());
+        let copied = self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
+        let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
+        (self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out) * self.wide()
+    }
+
+    /// Bytes of the folded patterns and matrices of all layers, where they are kept.
+    #[must_use]
+    pub fn folded_bytes(&self) -> u64 {
+        let layers = if self.cuts.keep_folded { &self.spec.layers[..] } else { &[] };
+        layers.iter().map(|layer| self.folded(layer)).sum()
+    }
+
     fn pull_back(&self) -> Tally {
-        let of = |layer: &LayerSpec| {
-            let (attn, d) = (&layer.attn, self.d());
-            let copied = self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
-            let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
-            (self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out) * self.wide()
-        };
-        self.on_device(self.spec.layers.iter().map(of).sum())
+        self.on_device(self.folded_bytes())
     }
 
     fn while_folding(&self) -> Tally {
-        self.on_device(self.largest_pattern() * self.wide())
+        let anew = self.spec.layers.iter().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        let anew = if self.cuts.keep_folded { 0 } else { anew };
+        self.on_device(self.largest_pattern() * self.wide() + anew)
     }
 
     /// Sources of rows.
@@ -544,9 +554,11 @@ impl Job<'_> {
             width = width.max(4 * d);
         }
         let gradients = self.pos() * rows * width * wide;
+        let anew = self.spec.layers.iter().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        let anew = if self.cuts.keep_folded { 0 } else { anew };
         let sums = rows * self.n_sources() * wide;
         let copied = if self.on_gpu || wide > 4 { rows * self.n_sources() * 4 } else { 0 };
-        self.on_device(gradients + sums + self.largest_pattern() * wide)
+        self.on_device(gradients + sums + self.largest_pattern() * wide + anew)
             + self.on_host(copied + 8 * self.n_sources())
             + self
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))

@@ -264,8 +264,13 @@ impl Budget {
         while let Some(over) =
             self.all_over(&job(cuts)).into_iter().find(|over| !given_up.contains(&over.step))
         {
+            let kept = job(Cuts { keep_folded: true, ..cuts }).folded_bytes();
             let encode = &mut cuts.encode;
             match over.step {
+                // Patterns of long prompts are most of all there is, and quickly folded; those of short ones are little.
+                Step::PullBack | Step::Rows if cuts.keep_folded && kept > over.need / 8 => {
+                    cuts.keep_folded = false
+                }
                 Step::Rows if cuts.rows > FEWEST_ROWS => cuts.rows /= 2,
                 Step::Encode
                     if encode.pre_activations > FEWEST_NUMBERS || encode.weights > FEWEST_NUMBERS =>

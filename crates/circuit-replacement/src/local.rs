@@ -14,12 +14,15 @@ pub struct Cuts {
     pub encode: circuit_transcoder::Cuts,
     /// Rows that go down the layers together. More make larger products, fewer keep the gradients in the processor's caches.
     pub rows: usize,
+    /// Whether patterns are kept as rows need them, beside those of the run. Otherwise each is brought into that form for each
+    /// group of rows: for long prompts little work, and half of the memory that patterns take.
+    pub keep_folded: bool,
 }
 
 impl Default for Cuts {
-    /// 256 rows, and the transcoders' own.
+    /// 256 rows, patterns kept, and the transcoders' own.
     fn default() -> Self {
-        Self { encode: circuit_transcoder::Cuts::default(), rows: 256 }
+        Self { encode: circuit_transcoder::Cuts::default(), rows: 256, keep_folded: true }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Layout {
     /// `[n_features, d_model]`.
     pub(crate) W_enc: &'static str,
     /// Whether it is stored `[d_model, n_features]`.
-    W_enc_turned: bool,
+    pub(crate) W_enc_turned: bool,
     /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
     pub(crate) W_dec: &'static str,
     /// Whether the outputs of a cross-layer set are all layers, not those from its own up.

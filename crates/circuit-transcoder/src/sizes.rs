@@ -54,6 +54,8 @@ pub struct PartSizes {
     pub bytes: u64,
     /// How its values are reached.
     pub access: Access,
+    /// Whether it is stored the other way round and must be copied to be computed with.
+    pub turned: bool,
 }
 
 impl TranscoderSet {
@@ -78,8 +80,9 @@ impl TranscoderSet {
             let share = if layout.stacked { n_layers as u64 } else { 1 };
             let part = |name: &str| -> Result<(u64, PartSizes), TranscoderError> {
                 let header = store.header(&numbered(name, l))?;
-                let part =
-                    PartSizes { kind: header.kind, bytes: header.bytes / share, access: header.access };
+                let turned = name == layout.W_enc && layout.W_enc_turned;
+                let (kind, bytes, access) = (header.kind, header.bytes / share, header.access);
+                let part = PartSizes { kind, bytes, access, turned };
                 Ok((header.numbers / share, part))
             };
             let (n_features, width) = (part(layout.b_enc)?.0, part(layout.b_dec)?.0);

@@ -121,6 +121,13 @@ impl Budget {
         );
         line("  decoder rows", format!("on demand, at most {} at a time", at_most(encode.weights / 8)));
         line("  rows", format!("{} go down together", self.cuts.rows));
+        line(
+            "  patterns",
+            format!(
+                "folded {}",
+                if self.cuts.keep_folded { "once and kept" } else { "for each group of rows" }
+            ),
+        );
 
         line("\nwritten", String::new());
         if let Some(raw) = raw {
@@ -189,6 +196,7 @@ impl Budget {
             "device_room_bytes": self.room.device,
             "chosen": {
                 "rows_together": self.cuts.rows,
+                "patterns_kept_folded": self.cuts.keep_folded,
                 "pre_activations_together": self.cuts.encode.pre_activations,
                 "weights_at_a_time": self.cuts.encode.weights,
             },
