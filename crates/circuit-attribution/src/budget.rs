@@ -494,6 +494,12 @@ impl Job<'_> {
         targets + average
     }
 
+    /// Bytes of all rows while features are ranked, as the plan has them.
+    #[must_use]
+    pub fn usual_rows(&self) -> u64 {
+        4 * self.ranked_values()
+    }
+
     /// Bytes of all rows while features are ranked, if those with the longest were chosen.
     #[must_use]
     pub fn longest_rows(&self) -> u64 {

@@ -216,7 +216,10 @@ impl<'a> PullBack<'a> {
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, AttributionError> {
         let mut rows = vec![Vec::new(); reads.len()];
-        self.each_row(reads, &mut done, |read, row| rows[read] = row.to_vec())?;
+        self.each_row(reads, &mut done, |read, row| {
+            rows[read] = row.to_vec();
+            Ok(())
+        })?;
         Ok(rows)
     }
 
@@ -224,12 +227,12 @@ impl<'a> PullBack<'a> {
     /// held than go down together.
     ///
     /// # Errors
-    /// As [`PullBack::rows`].
+    /// As [`PullBack::rows`], and what `take` says.
     pub fn each_row(
         &self,
         reads: &[Read],
         mut done: impl FnMut(usize),
-        mut take: impl FnMut(usize, &[f32]),
+        mut take: impl FnMut(usize, &[f32]) -> Result<(), AttributionError>,
     ) -> Result<(), AttributionError> {
         let by_position = self.replacement.by_position();
         let mut sums = vec![0.0; by_position.n_sources()];
@@ -241,7 +244,7 @@ impl<'a> PullBack<'a> {
                 row.clear();
                 let pieces = by_position.visible_from(self.place(&reads[read]).0);
                 pieces.for_each(|piece| row.extend_from_slice(&sums[piece]));
-                take(read, &row);
+                take(read, &row)?;
             }
             done(together.len());
         }

@@ -11,7 +11,7 @@ use crate::serve;
 use crate::stop::CleanStop;
 use crate::summary::Summary;
 use crate::targets_file;
-use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute};
+use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute_within};
 use circuit_format::{GenerationSettings, GraphFileOptions, Neuronpedia};
 use circuit_graph::{Graph, ModelInfo, Target, prune};
 use circuit_index::{NodeLayout, TokenId};
@@ -102,7 +102,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         update_interval: args.update_interval,
     };
     let bar = progress_bar();
-    let found = attribute(&replacement, &targets, config, |progress| {
+    let found = attribute_within(&replacement, &targets, config, budget.room_for_rows(), |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
     });

@@ -181,6 +181,15 @@ impl Budget {
         Ok(cuts)
     }
 
+    /// Bytes that rows may hold while they are ranked: as long as they are usual, or longer where there is room.
+    pub(crate) fn room_for_rows(&self) -> usize {
+        let (job, host) = (self.job(Level::Expected, self.cuts), self.room.host.unwrap_or(u64::MAX));
+        let usual = job.usual_rows();
+        let with = |step| job.phases().iter().find(|phase| phase.step == step).map_or(0, |phase| phase.host);
+        let beside = with(Step::Rows).max(with(Step::Graph)).saturating_sub(usual) + LIBRARY.0;
+        usize::try_from(host.saturating_sub(beside).max(usual)).unwrap_or(usize::MAX)
+    }
+
     /// Refuses a raw file that the disk has no room for.
     pub(crate) fn check_disk(&self, raw: &RawFile) -> Result<(), Failure> {
         let (needed, path) = (self.raw_bytes(raw, Level::Low), raw.path());
