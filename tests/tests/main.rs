@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod budget;
 mod chat;
 mod checkpoints;
 mod cli;

@@ -5,6 +5,7 @@
 
 mod args;
 mod attribute;
+mod budget;
 mod chat;
 mod convert;
 mod describe;
@@ -12,6 +13,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod files;
+mod machine;
 mod nodes;
 mod open;
 mod plan;
@@ -80,6 +82,6 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::QueryKey(args) => query_key::run(args),
         Command::Convert(args) => convert::run(&args),
         Command::Describe(args) => describe::run(args),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
