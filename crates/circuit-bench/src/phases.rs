@@ -1,0 +1,196 @@
+//! How long each phase of attribution takes on a made model.
+//!
+//! On a GPU, work is queued: a phase ends when a number has come back from it. The best of several runs is told, since what disturbs a
+//! run only ever makes it longer; the product that the rows are held against is measured between them, in the same way.
+
+use crate::{Made, needed_encode, needed_forward, needed_rows};
+use circuit_attribution::{AttributeConfig, AttributionError, PullBack, Read, TargetChoice, attribute};
+use circuit_graph::{Graph, ModelInfo, Target, Thresholds, prune};
+use circuit_model::TokenBatch;
+use circuit_replacement::{LocalReplacement, Trace};
+use std::time::Instant;
+use tch::{Device, Kind, Tensor};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Rows of features; targets come on top.
+    pub rows: usize,
+    /// Runs of which the best is told.
+    pub repeats: usize,
+    /// Rows of a batch, as in [`AttributeConfig`].
+    pub batch_size: usize,
+    /// Batches between two rankings.
+    pub update_interval: usize,
+}
+
+/// Seconds of each phase, and what they are held against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Phases {
+    /// Active features.
+    pub n_active: usize,
+    /// Rows, targets among them.
+    pub n_rows: usize,
+    /// The forward pass.
+    pub forward: f64,
+    /// Encoding, error vectors, and what every source writes.
+    pub encode: f64,
+    /// All rows, and preparing the pull-back.
+    pub rows: f64,
+    /// Choosing features between rounds, and assembling the matrix.
+    pub ranking: f64,
+    /// Pruning at the default thresholds.
+    pub prune: f64,
+    /// Operations needed for the forward pass.
+    pub needed_forward: f64,
+    /// Operations needed for the encoders.
+    pub needed_encode: f64,
+    /// Operations needed for the rows.
+    pub needed_rows: f64,
+    /// Operations per second of a large product on this device, in the type of the pull-back.
+    pub product: f64,
+}
+
+impl Phases {
+    /// The share of a large product's speed that the rows reach, counting needed operations alone.
+    #[must_use]
+    pub fn rows_of_floor(&self) -> f64 {
+        self.needed_rows / self.rows / self.product
+    }
+}
+
+/// Runs the phases.
+///
+/// # Errors
+/// If there is too little memory.
+pub fn measure(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
+    let mut best: Option<Phases> = None;
+    for _ in 0..settings.repeats.max(1) {
+        let now = once(made, settings)?;
+        let best = best.get_or_insert_with(|| now.clone());
+        let least = |a: &mut f64, b: f64| *a = a.min(b);
+        least(&mut best.forward, now.forward);
+        least(&mut best.encode, now.encode);
+        least(&mut best.rows, now.rows);
+        least(&mut best.ranking, now.ranking);
+        least(&mut best.prune, now.prune);
+        best.product = best.product.max(now.product);
+    }
+    Ok(best.unwrap_or_default())
+}
+
+fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
+    let device = made.model.device();
+    let batch = TokenBatch::new(&made.tokens, &made.model)?;
+    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch))?;
+    drop(trace);
+    let ignored = made.model.spec().ignored_positions;
+    let (both, replacement) =
+        timed(device, || LocalReplacement::new(&made.model, &made.set, &made.tokens, ignored))?;
+    let targets =
+        TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.95 }.resolve(&replacement)?;
+    let config = AttributeConfig {
+        max_feature_nodes: Some(settings.rows),
+        batch_size: settings.batch_size,
+        update_interval: settings.update_interval,
+    };
+    let (whole, found) = timed(device, || attribute(&replacement, &targets, config, |_| {}))?;
+    let selected = found.selected.iter().map(|&i| Read::Feature(i));
+    let directions = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone()));
+    let reads: Vec<_> = directions.chain(selected).collect();
+    let product = product_speed(made.model.wide_kind(), device);
+    let (rows, _) = timed(device, || {
+        let pull_back = PullBack::new(&replacement)?;
+        pull_back.rows(&reads, |_| {})
+    })?;
+    let needed = needed_rows(&replacement, &reads);
+    let graph = graph(made, &replacement, found, targets.len());
+    let (prune, _) =
+        timed(Device::Cpu, || Ok::<_, AttributionError>(prune(&graph, Thresholds::new(0.8, 0.98)?)))?;
+    Ok(Phases {
+        n_active: replacement.active().len(),
+        n_rows: reads.len(),
+        forward,
+        encode: (both - forward).max(0.0),
+        rows,
+        ranking: (whole - rows).max(0.0),
+        prune,
+        needed_forward: needed_forward(&made.shape),
+        needed_encode: needed_encode(&made.shape),
+        needed_rows: needed,
+        product,
+    })
+}
+
+fn timed<T, E>(device: Device, work: impl FnOnce() -> Result<T, E>) -> Result<(f64, T), E> {
+    wait(device);
+    let start = Instant::now();
+    let result = work()?;
+    wait(device);
+    Ok((start.elapsed().as_secs_f64(), result))
+}
+
+/// Until all queued work on a device is done.
+fn wait(device: Device) {
+    if device.is_cuda() {
+        // Comes back after everything queued before it.
+        let _ = Tensor::zeros([1], (Kind::Float, device)).double_value(&[0]);
+    }
+}
+
+/// Operations per second of a large product: the best of several.
+#[must_use]
+pub fn product_speed(kind: Kind, device: Device) -> f64 {
+    let n = if device.is_cuda() { 8192 } else { 2048 };
+    let a = Tensor::randn([n, n], (kind, device));
+    let mut out = Tensor::zeros([n, n], (kind, device));
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        wait(device);
+        let start = Instant::now();
+        out = a.matmul_out(&out, &a.tr());
+        wait(device);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    2.0 * (n as f64).powi(3) / best
+}
+
+/// A graph of the rows, for pruning: names are made up.
+fn graph(
+    made: &Made,
+    replacement: &LocalReplacement<'_>,
+    found: circuit_attribution::Attribution,
+    n_targets: usize,
+) -> Graph {
+    let spec = made.model.spec();
+    Graph {
+        prompt: String::new(),
+        tokens: made.tokens.clone(),
+        token_strings: vec![String::new(); made.tokens.len()],
+        activations: vec![1.0; replacement.active().len()],
+        active: replacement.active().to_vec(),
+        selected: found.selected,
+        targets: (0..n_targets)
+            .map(|i| Target {
+                label: i.to_string(),
+                token_id: made.tokens[0],
+                weight: 1.0 / n_targets as f32,
+            })
+            .collect(),
+        rows: found.rows,
+        model: ModelInfo {
+            name: made.shape.name.into(),
+            architecture: spec.architecture.clone(),
+            n_layers: spec.n_layers(),
+            d_model: spec.d_model,
+            d_head: made.shape.d_head,
+            n_heads: made.shape.n_heads,
+            n_key_value_heads: made.shape.n_kv_heads,
+            d_mlp: made.shape.d_mlp,
+            d_vocab: spec.d_vocab,
+            tokenizer_vocab: spec.d_vocab,
+            dtype: "float32".into(),
+            scan: made.shape.name.into(),
+        },
+    }
+}
