@@ -12,6 +12,7 @@ mod golden_tokens;
 mod graph_files;
 mod hooks;
 mod hostile;
+mod interventions;
 mod layouts;
 mod linearity;
 mod random;
