@@ -4,6 +4,8 @@
 //! out of it; [`assert_close`] is the tolerance that the method states (1e-4 of the largest number of a row or tensor,
 //! at least 1e-4). Everything here panics on trouble, naming the file: it is for tests only.
 
+pub mod sparse;
+
 use circuit_index::{FeatureId, NodeLayout};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;

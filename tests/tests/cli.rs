@@ -238,7 +238,7 @@ fn damaged_models_and_sets_are_refused_by_name() {
         set(&dir, "layer_0.safetensors"),
     )
     .unwrap();
-    fails(&dir, &["layer_0.safetensors", "W_"]);
+    fails(&dir, &["layer_0.safetensors", "b_dec", "128"]);
     let config = std::fs::read_to_string(set(&dir, "config.yaml")).unwrap();
     std::fs::write(set(&dir, "config.yaml"), config.replace("mlp.hook_in", "mlp.hook_inn")).unwrap();
     fails(&dir, &["config.yaml", "mlp.hook_inn"]);

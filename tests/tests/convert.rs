@@ -1,7 +1,7 @@
 //! `convert`: sets of every layout, rewritten, give the same graph bit by bit; and what the command does to folders.
 
 use crate::cli::{binary, run, text};
-use crate::sets::{copy, listing, model, open, same, scope_2_layer, scope_2_stack, sparsify};
+use crate::sets::{copy, listing, model, open, same, scope_2_layer, scope_2_stack, sparsify, weights};
 use crate::tensors::{read, write};
 use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_index::FeatureId;
@@ -147,10 +147,7 @@ fn matrices_take_another_type_and_vectors_stay() {
     let (before, after) = (open(&from, &model).unwrap(), open(to.path(), &model).unwrap());
     for (a, b) in before.layers().iter().zip(after.layers()) {
         assert_eq!((b.W_enc.kind(), b.W_dec.kind()), (Kind::BFloat16, Kind::BFloat16));
-        assert_eq!(
-            (&a.W_enc.to_kind(Kind::BFloat16), &a.W_dec.to_kind(Kind::BFloat16)),
-            (&b.W_enc, &b.W_dec)
-        );
+        assert_eq!(weights(a).map(|t| t.to_kind(Kind::BFloat16)), weights(b));
         assert_eq!((&a.b_enc, &a.b_dec), (&b.b_enc, &b.b_dec));
         let (Activation::JumpRelu { threshold: a }, Activation::JumpRelu { threshold: b }) =
             (&a.activation, &b.activation)

@@ -224,8 +224,8 @@ impl Recipe {
         let n_outputs = if self.cross_layer { (self.n_layers - layer) as i64 } else { 1 };
         let scale = (d_model as f64).powf(-0.5);
         Transcoder {
-            W_enc: random.normal(&[n_features, d_model]) * scale,
-            W_dec: random.normal(&[n_features, n_outputs, d_model]) * scale,
+            W_enc: (random.normal(&[n_features, d_model]) * scale).into(),
+            W_dec: (random.normal(&[n_features, n_outputs, d_model]) * scale).into(),
             b_enc: random.normal(&[n_features]) * 0.3,
             b_dec: random.normal(&[d_model]) * 0.3,
             W_skip: self.skip.then(|| random.normal(&[d_model, d_model]) * scale),

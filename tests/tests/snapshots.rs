@@ -49,7 +49,7 @@ fn the_program_introduces_itself() {
     err|   convert       Rewrite a transcoder set of any readable layout into the one whose files are used as
     err|                 they lie
     err|   describe      What a model folder, a transcoder folder or a graph file is
-    err|   doctor        What this machine has: LibTorch, devices, memory
+    err|   doctor        What this machine has: LibTorch, devices, memory; and whether a prompt would fit
     err|   help          Print this message or the help of the given subcommand(s)
     err| 
     err| Options:

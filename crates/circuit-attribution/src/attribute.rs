@@ -47,6 +47,21 @@ pub fn attribute(
     replacement: &LocalReplacement<'_>,
     targets: &[ResolvedTarget],
     config: AttributeConfig,
+    progress: impl FnMut(Progress),
+) -> Result<Attribution, AttributionError> {
+    attribute_within(replacement, targets, config, usize::MAX, progress)
+}
+
+/// The same, as long as the rows hold at most `room` bytes while they are ranked. How long they are depends on which features
+/// are chosen, so no plan can know.
+///
+/// # Errors
+/// As [`attribute`], or if they hold more.
+pub fn attribute_within(
+    replacement: &LocalReplacement<'_>,
+    targets: &[ResolvedTarget],
+    config: AttributeConfig,
+    room: usize,
     mut progress: impl FnMut(Progress),
 ) -> Result<Attribution, AttributionError> {
     let active = replacement.active();
@@ -76,10 +91,17 @@ pub fn attribute(
     while ranking.n_features() < wanted {
         let next = ranking.next(round.min(wanted - ranking.n_features()));
         let reads: Vec<_> = next.iter().map(|&i| Read::Feature(i)).collect();
-        for (feature, row) in next.into_iter().zip(pull_back.rows(&reads, &mut advance)?) {
-            ranking.add_feature_row(feature, &row);
-        }
+        pull_back.each_row(&reads, &mut advance, |read, row| {
+            ranking.add_feature_row(next[read], row);
+            let (held, n_features) = (ranking.held_bytes(), ranking.n_features());
+            match held <= room {
+                true => Ok(()),
+                false => Err(AttributionError::NoRoom { n_features, held, room, wanted }),
+            }
+        })?;
     }
+    drop(pull_back); // Its patterns make room for the rows of the graph,
+    circuit_torch::runtime::trim(); // as does what gradients took.
     let influence = ranking.influence();
     let (selected, rows) = ranking.into_rows();
     let unselected_influence = unselected_share(replacement, &selected, &influence);

@@ -10,6 +10,20 @@ use circuit_torch::TorchError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttributionError {
+    /// Rows that hold more than they may.
+    #[error(
+        "{n_features} rows of features hold {held} bytes, {room} can be had, and {wanted} rows are wanted"
+    )]
+    NoRoom {
+        /// Rows of features so far.
+        n_features: usize,
+        /// What all rows hold.
+        held: usize,
+        /// What they may hold.
+        room: usize,
+        /// How many there were to be.
+        wanted: usize,
+    },
     /// More targets than there are tokens.
     #[error("{asked} targets asked for, the model's vocabulary has {d_vocab} tokens")]
     TooManyTargets {

@@ -31,9 +31,6 @@ use circuit_model::{Block, Norm};
 use circuit_replacement::{FrozenLayer, LocalReplacement};
 use tch::{Kind, Tensor};
 
-/// Rows that go down together. More make larger products, fewer keep the gradients in the processor's caches.
-const ROWS_TOGETHER: usize = 256;
-
 /// What a row reads.
 #[derive(Debug)]
 pub enum Read {
@@ -60,7 +57,9 @@ impl Read {
 /// The linear model that remains of one prompt when everything is held, ready to be gone through backwards.
 pub struct PullBack<'a> {
     replacement: &'a LocalReplacement<'a>,
-    attention: Vec<Attention>,
+    /// Attention of the layers, unless it is to be folded anew each time.
+    attention: Option<Vec<Attention>>,
+    n_layers: usize,
     reads_at: LayerSite,
     writes_at: LayerSite,
 }
@@ -79,7 +78,16 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(block: &Block, frozen: &FrozenLayer) -> Self {
+    /// The same; its numbers are shared.
+    fn shallow_clone(&self) -> Self {
+        let [stream_to_z, pattern, value_to_stream] =
+            [&self.stream_to_z, &self.pattern, &self.value_to_stream].map(Tensor::shallow_clone);
+        Self { stream_to_z, pattern, value_to_stream, ..*self }
+    }
+
+    /// That of a layer, folded.
+    fn of(replacement: &LocalReplacement<'_>, layer: usize) -> Self {
+        let (block, frozen) = (&replacement.model().blocks()[layer], &replacement.trace().layers[layer]);
         let wide = frozen.pattern.kind();
         let spec = &block.spec.attn;
         let (kv_heads, d_head) = (spec.n_kv_heads as i64, spec.d_head as i64);
@@ -156,10 +164,11 @@ impl<'a> PullBack<'a> {
     pub fn new(replacement: &'a LocalReplacement<'a>) -> Result<Self, AttributionError> {
         let info = replacement.transcoders().info();
         circuit_torch::guard(|| {
-            let pairs = replacement.model().blocks().iter().zip(&replacement.trace().layers);
+            let n_layers = replacement.model().blocks().len();
+            let fold = |l| Attention::of(replacement, l);
             let attention =
-                tch::no_grad(|| pairs.map(|(block, frozen)| Attention::new(block, frozen)).collect());
-            Ok(Self { replacement, attention, reads_at: info.reads, writes_at: info.writes })
+                tch::no_grad(|| replacement.cuts().keep_folded.then(|| (0..n_layers).map(fold).collect()));
+            Ok(Self { replacement, attention, n_layers, reads_at: info.reads, writes_at: info.writes })
         })
     }
 
@@ -169,6 +178,14 @@ impl<'a> PullBack<'a> {
         self.replacement
     }
 
+    /// Attention of a layer: as it is kept, or folded anew.
+    fn attention(&self, layer: usize) -> Attention {
+        match &self.attention {
+            Some(kept) => kept[layer].shallow_clone(),
+            None => Attention::of(self.replacement, layer),
+        }
+    }
+
     /// The layer below which a row's sources are written, and the position up to which it sees.
     fn place(&self, read: &Read) -> (usize, usize) {
         match read {
@@ -176,7 +193,7 @@ impl<'a> PullBack<'a> {
                 let feature = self.replacement.active()[i.get()];
                 (feature.layer.get(), feature.pos.get())
             }
-            Read::Direction(_) => (self.attention.len(), self.replacement.n_pos() - 1),
+            Read::Direction(_) => (self.n_layers, self.replacement.n_pos() - 1),
             Read::Stream(layer, pos, _) => (layer.get(), pos.get()),
         }
     }
@@ -198,21 +215,40 @@ impl<'a> PullBack<'a> {
         reads: &[Read],
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, AttributionError> {
-        let by_position = self.replacement.by_position();
         let mut rows = vec![Vec::new(); reads.len()];
+        self.each_row(reads, &mut done, |read, row| {
+            rows[read] = row.to_vec();
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The same, each handed to `take` (with the place of its read) as soon as it is known, in any order: so that no more rows are
+    /// held than go down together.
+    ///
+    /// # Errors
+    /// As [`PullBack::rows`], and what `take` says.
+    pub fn each_row(
+        &self,
+        reads: &[Read],
+        mut done: impl FnMut(usize),
+        mut take: impl FnMut(usize, &[f32]) -> Result<(), AttributionError>,
+    ) -> Result<(), AttributionError> {
+        let by_position = self.replacement.by_position();
         let mut sums = vec![0.0; by_position.n_sources()];
+        let mut row = Vec::with_capacity(by_position.n_sources());
         for together in self.cut(reads) {
             let block = self.together(reads, &together)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
             for (nth, &read) in together.iter().enumerate() {
                 block.get(nth as i64).f_copy_data(&mut sums, by_position.n_sources())?;
-                let layer = self.place(&reads[read]).0;
-                let mut row = Vec::with_capacity(self.replacement.order().visible_from(layer));
-                by_position.visible_from(layer).for_each(|piece| row.extend_from_slice(&sums[piece]));
-                rows[read] = row;
+                row.clear();
+                let pieces = by_position.visible_from(self.place(&reads[read]).0);
+                pieces.for_each(|piece| row.extend_from_slice(&sums[piece]));
+                take(read, &row)?;
             }
             done(together.len());
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// The same rows as one tensor `[n_reads, n_sources]` in the type of the computation, zero where a row sees nothing.
@@ -221,7 +257,7 @@ impl<'a> PullBack<'a> {
     /// As [`PullBack::rows`].
     pub fn dense_rows(&self, reads: &[Read]) -> Result<Tensor, AttributionError> {
         let by_position = self.replacement.by_position();
-        let places = by_position.visible_from(self.attention.len()).flatten().map(|place| place as i64);
+        let places = by_position.visible_from(self.n_layers).flatten().map(|place| place as i64);
         let places =
             Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(self.replacement.model().device());
         let all = Tensor::zeros(
@@ -242,7 +278,8 @@ impl<'a> PullBack<'a> {
     fn cut(&self, reads: &[Read]) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..reads.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
-        let mut groups: Vec<_> = order.chunks(ROWS_TOGETHER).map(<[usize]>::to_vec).collect();
+        let mut groups: Vec<_> =
+            order.chunks(self.replacement.cuts().rows.max(1)).map(<[usize]>::to_vec).collect();
         for group in &mut groups {
             group.sort_by_key(|&i| self.joins(&reads[i]));
         }
@@ -264,14 +301,14 @@ impl<'a> PullBack<'a> {
 
         let sums =
             Tensor::zeros([group.len() as i64, self.replacement.by_position().n_sources() as i64], like);
-        let mut joined = places.iter().take_while(|p| p.0 == self.attention.len()).count();
+        let mut joined = places.iter().take_while(|p| p.0 == self.n_layers).count();
         let directions = group[..joined].iter().map(|&i| match &reads[i] {
             Read::Direction(w) => w,
             _ => unreachable!("only directions sit above the last layer"),
         });
         let directions: Vec<_> = directions.collect();
         let mut g = self.target_gradients(&directions, n_pos, d, like)?; // [pos, row, d_model]
-        for l in (0..self.attention.len().min(top + 1)).rev() {
+        for l in (0..self.n_layers.min(top + 1)).rev() {
             let layer = Layer::from(l);
             if joined > 0 {
                 self.contract(&g, layer, &sums);
@@ -355,7 +392,7 @@ impl<'a> PullBack<'a> {
     /// From below a layer's MLP to below its attention: rows of the layer's features join, all pass skip and attention.
     fn descend(&self, layer: Layer, g: Tensor, features: &[&Read]) -> Tensor {
         let (pos, d) = (g.size()[0], g.size()[2]);
-        let attention = &self.attention[layer.get()];
+        let attention = self.attention(layer.get());
         let mut g = self.through_skip(layer, g);
         let mut v = Vec::new();
         if g.size()[1] > 0 {

@@ -79,8 +79,8 @@ impl Random {
         let bias = quantile(shape.l0 / shape.n_features as f64);
         let wide = if self.kind == Kind::Double { Kind::Double } else { Kind::Float };
         Transcoder {
-            W_enc,
-            W_dec: self.normal(&[f, 1, d], 0.3 * (d as f64).powf(-0.5)),
+            W_enc: W_enc.into(),
+            W_dec: self.normal(&[f, 1, d], 0.3 * (d as f64).powf(-0.5)).into(),
             b_enc: Tensor::full([f], bias, (wide, self.device)),
             b_dec: Tensor::zeros([d], (wide, self.device)),
             W_skip: None,

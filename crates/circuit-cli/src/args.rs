@@ -47,8 +47,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
-    /// What this machine has: LibTorch, devices, memory.
-    Doctor(DoctorArgs),
+    /// What this machine has: LibTorch, devices, memory; and whether a prompt would fit.
+    Doctor(Box<DoctorArgs>),
 }
 
 /// Types of numbers.
@@ -191,12 +191,34 @@ pub(crate) struct AttributeArgs {
     /// Accepted for habit's sake, as is --no-lazy-decoder: decoder rows are always read for active features alone.
     #[arg(long, aliases = ["lazy_decoder", "no-lazy-decoder", "no_lazy_decoder"])]
     pub(crate) lazy_decoder: bool,
-    /// Accepted for habit's sake: weights are mapped, so there is nothing to move away.
+    /// Accepted for habit's sake: weights stay in the mapped files, from which encoders are streamed, so there is nothing to move
+    /// away.
     #[arg(long)]
     pub(crate) offload: Option<String>,
+    /// Only tell what will be read, needed and written, from headers alone.
+    #[arg(long, alias = "dry_run")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
     /// Accepted for habit's sake: progress and timings are always on standard error.
     #[arg(long)]
     pub(crate) verbose: bool,
+}
+
+/// What a plan of memory goes by.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub(crate) struct BudgetArgs {
+    /// Memory that this process may allocate, such as 8G; what the machine has free unless given.
+    #[arg(long, value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Features active at a position of a layer, for the plan that is made before they are counted.
+    #[arg(long, alias = "expected_active", value_parser = parse_count)]
+    pub(crate) expected_active: Option<f64>,
+}
+
+fn parse_count(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0);
+    number.ok_or_else(|| "expected a number that is not negative".into())
 }
 
 /// Where Python's command line serves.
@@ -561,6 +583,34 @@ pub(crate) struct DescribeArgs {
 /// `doctor`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct DoctorArgs {
+    /// Plan for this model: a local folder.
+    #[arg(short, long, requires = "transcoder_set")]
+    pub(crate) model: Option<String>,
+    /// Plan for this transcoder set: a local folder.
+    #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"], requires = "model")]
+    pub(crate) transcoder_set: Option<String>,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    /// Plan for any prompt of so many tokens.
+    #[arg(long, group = "the_prompt", requires = "model")]
+    pub(crate) tokens: Option<usize>,
+    /// As in `attribute`.
+    #[arg(long, alias = "max_n_logits", default_value_t = 10)]
+    pub(crate) max_n_logits: usize,
+    /// As in `attribute`.
+    #[arg(long, alias = "max_feature_nodes", default_value = "7500", value_parser = parse_limit)]
+    pub(crate) max_feature_nodes: FeatureLimit,
+    /// As in `attribute`.
+    #[arg(long, alias = "ignored_positions")]
+    pub(crate) ignored_positions: Option<usize>,
+    /// As in `attribute`.
+    #[arg(long, value_enum, default_value_t = Dtype::Float32)]
+    pub(crate) dtype: Dtype,
+    /// cpu, cuda or cuda:N; the first GPU if there is one.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,16 +1,18 @@
 //! `attribute`: open, run, trace, prune, write, tell.
 
 use crate::args::AttributeArgs;
+use crate::budget::{self, Budget, Request};
 use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::files;
+use crate::machine::{Held, Watch};
 use crate::plan::{self, Plan};
 use crate::say::say;
 use crate::serve;
 use crate::stop::CleanStop;
 use crate::summary::Summary;
 use crate::targets_file;
-use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute};
+use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute_within};
 use circuit_format::{GenerationSettings, GraphFileOptions, Neuronpedia};
 use circuit_graph::{Graph, ModelInfo, Target, prune};
 use circuit_index::{NodeLayout, TokenId};
@@ -20,6 +22,7 @@ use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Instant;
@@ -47,15 +50,33 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
     let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
     let prompt = prompt(args, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
+    let mut budget = Budget::new(&plan.model, &plan.transcoders, request(args, plan, prompt.tokens.len()))?;
+    if args.dry_run {
+        let raw = plan.raw.as_ref();
+        return Ok(if args.json { format!("{}\n", budget.json(raw)) } else { budget.text(raw) });
+    }
+    if let Some(warning) = budget.check()? {
+        say(format_args!("warning: {warning}"));
+    }
+    if let Some(raw) = &plan.raw {
+        budget.check_disk(raw)?;
+    }
+    let planned = args.json.then(|| budget.json(plan.raw.as_ref()));
     let model = Model::open(&plan.model, plan.kind, plan.device)?;
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
     let set = TranscoderSet::open(&plan.transcoders, n_layers, d_model, model.wide_kind(), plan.device)?;
     clock.lap("open");
 
     let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
-    let replacement = LocalReplacement::new(&model, &set, &prompt.tokens, ignored)?;
+    let (mut no_room, cuts) = (None, budget.cuts());
+    let admit = |n_active: &[usize]| budget.counted(n_active).map_err(|failure| no_room = Some(failure)).ok();
+    let replacement = LocalReplacement::new_in(&model, &set, &prompt.tokens, ignored, cuts, admit);
+    let replacement = match (replacement, no_room) {
+        (Err(_), Some(failure)) => return Err(failure),
+        (replacement, _) => replacement?,
+    };
     clock.lap("forward and encode");
-    say_unexplained(&replacement)?;
+    say_unexplained(&replacement, budget.allows_second_look())?;
 
     let choice = match (&args.target_ids, &args.target_strings, &file_targets) {
         (Some(ids), _, _) => targets_file::ids(ids),
@@ -82,7 +103,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         update_interval: args.update_interval,
     };
     let bar = progress_bar();
-    let found = attribute(&replacement, &targets, config, |progress| {
+    let found = attribute_within(&replacement, &targets, config, budget.room_for_rows(), |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
     });
@@ -102,6 +123,8 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         rows: found.rows,
         model: model_info(plan, &model, &set, &tokenizer),
     };
+    drop(replacement); // What the prompt left behind makes room for pruning.
+    runtime::trim();
     graph.validate()?;
     let pruned = prune(&graph, plan.thresholds);
     clock.lap("prune");
@@ -135,7 +158,31 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
     clock.finish();
 
     let summary = Summary { graph: &graph, pruned: &pruned, unselected, written: &written };
-    Ok(if args.json { summary.json() } else { summary.text() })
+    let Some(planned) = planned else { return Ok(summary.text()) };
+    let mut value = summary.json();
+    clock.lap("summary");
+    let peak = runtime::process_memory().map(|memory| memory.peak);
+    let device = runtime::device_memory(plan.device).ok().flatten().map(|memory| memory.peak);
+    value["memory"] = json!({
+        "planned": planned,
+        "counted": budget.json(plan.raw.as_ref()),
+        "measured": budget::measured(peak, &clock.held, device),
+    });
+    Ok(format!("{value}\n"))
+}
+
+fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Request {
+    let given = args.target_ids.as_ref().map(Vec::len).or(args.target_strings.as_ref().map(Vec::len));
+    Request {
+        kind: plan.kind,
+        device: plan.device,
+        n_pos,
+        ignored: args.ignored_positions,
+        n_targets: given.unwrap_or(args.max_n_logits),
+        max_feature_nodes: args.max_feature_nodes.0,
+        memory: args.budget.memory,
+        expected_active: args.budget.expected_active,
+    }
 }
 
 fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure> {
@@ -198,7 +245,10 @@ fn say_habits(args: &AttributeArgs) {
             args.lazy_decoder,
             "--lazy-decoder and --no-lazy-decoder: decoder rows are always read for active features alone",
         ),
-        (args.offload.is_some(), "--offload: weights are mapped, there is nothing to move away"),
+        (
+            args.offload.is_some(),
+            "--offload: weights stay in the mapped files and encoders are streamed, there is nothing to move away",
+        ),
         (args.verbose, "--verbose: progress and timings are always told"),
         (
             !args.server && (args.port.is_some() || !args.features_dirs.is_empty()),
@@ -211,7 +261,7 @@ fn say_habits(args: &AttributeArgs) {
 }
 
 /// The reconstruction error of each layer, and a warning where it shows that the wrong site is read.
-fn say_unexplained(replacement: &LocalReplacement<'_>) -> Result<(), Failure> {
+fn say_unexplained(replacement: &LocalReplacement<'_>, look_again: bool) -> Result<(), Failure> {
     let shares = replacement.unexplained();
     let mut line = String::from("unexplained by layer:");
     for share in shares {
@@ -223,7 +273,7 @@ fn say_unexplained(replacement: &LocalReplacement<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let reads = replacement.transcoders().info().reads;
-    let (best, share) = replacement.best_input_site()?;
+    let (best, share) = if look_again { replacement.best_input_site()? } else { (reads, mean) };
     if best != reads && share < mean / 2.0 {
         say(format_args!(
             "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; reading \
@@ -251,15 +301,19 @@ struct Clock {
     start: Instant,
     last: Instant,
     laps: Vec<(&'static str, f64)>,
+    watch: Watch,
+    held: Vec<(&'static str, Held)>,
 }
 
 impl Clock {
     fn new() -> Self {
-        Self { start: Instant::now(), last: Instant::now(), laps: Vec::new() }
+        let now = Instant::now();
+        Self { start: now, last: now, laps: Vec::new(), watch: Watch::start(), held: Vec::new() }
     }
 
     fn lap(&mut self, name: &'static str) {
         self.laps.push((name, self.last.elapsed().as_secs_f64()));
+        self.held.push((name, self.watch.take()));
         self.last = Instant::now();
     }
 

@@ -1,22 +1,21 @@
-//! `doctor`: what LibTorch, devices and memory there are.
+//! `doctor`: what LibTorch, devices and memory there are, and whether a prompt would fit.
 
 use crate::args::DoctorArgs;
+use crate::budget::{Budget, Request};
 use crate::failure::Failure;
+use crate::{machine, open, plan};
+use circuit_model::tokenizer::Tokenizer;
 use circuit_torch::runtime;
 
-pub(crate) fn run(args: DoctorArgs) -> Result<String, Failure> {
+pub(crate) fn run(args: &DoctorArgs) -> Result<String, Failure> {
     let cuda = runtime::cuda_status();
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = |key: &str| -> Option<u64> {
-        let line = memory.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    let (total, free) = (kib("MemTotal"), kib("MemAvailable"));
+    let (total, free) = machine::memory();
+    let budget = budget(args)?;
     let devices = (0..cuda.devices()).map(|i| runtime::device_memory(tch::Device::Cuda(i)));
     let devices: Vec<_> = devices.filter_map(|memory| memory.ok().flatten()).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if args.json {
-        let value = serde_json::json!({
+        let mut value = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "libtorch": runtime::libtorch_version(),
             "threads": runtime::threads(),
@@ -27,13 +26,17 @@ pub(crate) fn run(args: DoctorArgs) -> Result<String, Failure> {
                 .iter()
                 .map(|m| serde_json::json!({"free_bytes": m.free, "total_bytes": m.total}))
                 .collect::<Vec<_>>(),
-            "memory_total_bytes": total.map(|k| k * 1024),
-            "memory_available_bytes": free.map(|k| k * 1024),
+            "memory_total_bytes": total,
+            "memory_available_bytes": free,
         });
+        if let Some(budget) = budget {
+            value["plan"] = budget.json(None);
+        }
         return Ok(format!("{value}\n"));
     }
-    let gib =
-        |k: Option<u64>| k.map_or_else(|| "unknown".into(), |k| format!("{:.1} GiB", k as f64 / 1048576.0));
+    let gib = |n: Option<u64>| {
+        n.map_or_else(|| "unknown".into(), |n| format!("{:.1} GiB", n as f64 / 1073741824.0))
+    };
     let mut text = format!(
         "circuit-tracer  {}\nLibTorch        {}\nthreads         {} of {cores} cores\nCUDA            {cuda}\n",
         env!("CARGO_PKG_VERSION"),
@@ -41,9 +44,37 @@ pub(crate) fn run(args: DoctorArgs) -> Result<String, Failure> {
         runtime::threads(),
     );
     for (i, memory) in devices.iter().enumerate() {
-        let [free, total] = [memory.free, memory.total].map(|bytes| gib(Some(bytes / 1024)));
+        let [free, total] = [memory.free, memory.total].map(|bytes| gib(Some(bytes)));
         text += &format!("  cuda:{i:<9} {free} free of {total}\n");
     }
     text += &format!("memory          {} free of {}\n", gib(free), gib(total));
+    if let Some(budget) = budget {
+        text += &format!("\n{}", budget.text(None));
+    }
     Ok(text)
+}
+
+/// The plan for the model and prompt that were named, if any were.
+fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
+    let (Some(model), Some(set)) = (&args.model, &args.transcoder_set) else { return Ok(None) };
+    let model = plan::local_folder(model, "model")?;
+    let transcoders = plan::local_folder(set, "transcoder")?;
+    let n_pos = match args.tokens {
+        Some(n) => n,
+        None => {
+            let tokenizer = Tokenizer::open(&model).map_err(Failure::tokenizer)?;
+            open::prompt(&args.prompt, &tokenizer)?.tokens.len()
+        }
+    };
+    let request = Request {
+        kind: open::kind(args.dtype),
+        device: open::device(args.device.as_deref())?,
+        n_pos,
+        ignored: args.ignored_positions,
+        n_targets: args.max_n_logits,
+        max_feature_nodes: args.max_feature_nodes.0,
+        memory: args.budget.memory,
+        expected_active: args.budget.expected_active,
+    };
+    Budget::new(&model, &transcoders, request).map(Some)
 }

@@ -148,6 +148,8 @@ impl From<AttributionError> for Failure {
         match error {
             AttributionError::Replacement(error) => error.into(),
             AttributionError::Torch(error) => error.into(),
+            AttributionError::NoRoom { n_features, .. } => Self::new(Code::Device, error.to_string())
+                .hint(format!("fewer feature nodes: about {} fitted", n_features.saturating_sub(1))),
             AttributionError::Graph(_) => Self::new(Code::Other, error.to_string()),
             AttributionError::EmptyRound | AttributionError::Probability { .. } => {
                 Self::usage(error.to_string())

@@ -5,6 +5,7 @@
 
 mod args;
 mod attribute;
+mod budget;
 mod chat;
 mod convert;
 mod describe;
@@ -15,6 +16,7 @@ mod failure;
 mod files;
 mod generate;
 mod intervene;
+mod machine;
 mod nodes;
 mod open;
 mod plan;
@@ -91,6 +93,6 @@ fn run(args: Args) -> Result<String, Failure> {
         }
         Command::Convert(args) => convert::run(&args),
         Command::Describe(args) => describe::run(args),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -83,7 +83,7 @@ impl Summary<'_> {
         text
     }
 
-    pub(crate) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> Value {
         let (graph, pruned) = (self.graph, self.pruned);
         let (full, part) = (scores(graph), subgraph_scores(graph, |node| pruned.kept()[node.get()]));
         let targets = graph.targets.iter();
@@ -101,7 +101,7 @@ impl Summary<'_> {
             let nodes: Vec<_> = path.nodes.iter().map(|&n| id(graph, n)).collect();
             json!({"nodes": nodes, "strength": path.strength, "raises": path.raises})
         });
-        let value = json!({
+        json!({
             "prompt": graph.prompt,
             "tokens": graph.tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
             "token_strings": graph.token_strings,
@@ -118,7 +118,6 @@ impl Summary<'_> {
             "strongest_features": features.collect::<Vec<_>>(),
             "strongest_paths": paths.collect::<Vec<_>>(),
             "files": self.written.iter().map(|p| p.display().to_string()).collect::<Vec<_>>(),
-        });
-        format!("{value}\n")
+        })
     }
 }

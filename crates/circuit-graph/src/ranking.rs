@@ -29,6 +29,7 @@ pub struct Ranking {
     targets: Vec<(f64, Row)>,
     /// The rows of features; ascending, which is also ascending by layer.
     features: BTreeMap<ActiveIndex, Row>,
+    held_bytes: usize,
 }
 
 impl Ranking {
@@ -40,7 +41,7 @@ impl Ranking {
     pub fn new(n_layers: usize, n_pos: usize, active: Vec<FeatureId>) -> Self {
         assert!(n_pos > 0, "a prompt has at least one token");
         let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos);
-        Self { reach, active, targets: Vec::new(), features: BTreeMap::new() }
+        Self { reach, active, targets: Vec::new(), features: BTreeMap::new(), held_bytes: 0 }
     }
 
     /// The order in which rows list their sources.
@@ -55,13 +56,21 @@ impl Ranking {
         self.features.len()
     }
 
+    /// Bytes that the rows hold: of each, what its layer and position can see.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Adds the row of the next target: its weight (>= 0) and the effects of all sources.
     ///
     /// # Panics
     /// If the row has another length.
     pub fn add_target_row(&mut self, weight: f32, row: &[f32]) {
         let (layer, pos) = (self.reach.n_layers, self.reach.n_pos - 1);
-        self.targets.push((f64::from(weight), Row::new(&self.reach, layer, pos, row)));
+        let row = Row::new(&self.reach, layer, pos, row);
+        self.held_bytes += row.bytes();
+        self.targets.push((f64::from(weight), row));
     }
 
     /// Adds the row of an active feature: the effects of the sources that its layer can see, a prefix of all sources as
@@ -71,7 +80,9 @@ impl Ranking {
     /// If the row has another length, the feature has a row already, or there is no such feature.
     pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) {
         let FeatureId { layer, pos, .. } = self.active[feature.get()];
-        let before = self.features.insert(feature, Row::new(&self.reach, layer.get(), pos.get(), row));
+        let row = Row::new(&self.reach, layer.get(), pos.get(), row);
+        self.held_bytes += row.bytes();
+        let before = self.features.insert(feature, row);
         assert!(before.is_none(), "active feature {feature} has a row already");
     }
 
@@ -188,6 +199,10 @@ impl Row {
         let effects = |values: &[f32]| values.iter().filter(|&&value| value != 0.0).count();
         debug_assert_eq!(effects(&values), effects(row), "a later position has an effect on position {pos}");
         Self { layer, pos, inverse_sum: 1.0 / sum_abs(&values).max(SUM_FLOOR), values }
+    }
+
+    fn bytes(&self) -> usize {
+        std::mem::size_of_val(self.values.as_slice()) + std::mem::size_of::<Self>()
     }
 }
 

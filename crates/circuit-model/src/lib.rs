@@ -30,7 +30,7 @@ pub use error::ModelError;
 pub use hooks::{Hooks, Visitor};
 pub use mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
 pub use model::{Attention, Block, Model, TokenBatch};
-pub use names::{BlockPart, Linear, NormPlace, Part, WeightSource};
+pub use names::{BlockPart, Linear, NormPlace, Part, WeightSizes, WeightSource};
 pub use norm::{Norm, Projection};
 pub use packed::{Matrix, Mxfp4};
 pub use sampling::{Sampler, Sampling};

@@ -7,7 +7,7 @@ use crate::ModelError;
 use crate::config::HfConfig;
 use crate::family;
 use crate::mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
-use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSource};
+use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSizes, WeightSource};
 use crate::norm::{Norm, Projection};
 use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
 use circuit_index::{Layer, TokenId};
@@ -97,6 +97,15 @@ impl Model {
             return Err(ModelError::NoFolder { path: folder.into() });
         }
         Ok(family::describe(&HfConfig::open(folder)?)?.0)
+    }
+
+    /// What a folder's weights will need in a type and on a device, from the headers of its files alone.
+    ///
+    /// # Errors
+    /// If the config is not understood in full, or a header cannot be read.
+    pub fn sizes(folder: &Path, kind: Kind, device: Device) -> Result<WeightSizes, ModelError> {
+        let (spec, map) = family::describe(&HfConfig::open(folder)?)?;
+        Checkpoint::open(folder, &spec, map)?.sizes(&spec, kind, device)
     }
 
     /// A described model with weights from anywhere.
@@ -304,8 +313,12 @@ impl Loader<'_> {
     fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
         let tensor = self.source.tensor(part, shape)?;
         debug_assert_eq!(tensor.size(), shape, "{part}");
-        let tensor = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(self.kind));
-        Ok(tensor.map_err(circuit_torch::TorchError::from)?)
+        let ready = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(self.kind));
+        let ready = ready.map_err(circuit_torch::TorchError::from)?;
+        if ready.device() != tensor.device() || ready.kind() != tensor.kind() {
+            circuit_torch::release(&tensor); // A copy was made; the file's pages are needed no more.
+        }
+        Ok(ready)
     }
 
     fn norm(&mut self, spec: NormSpec, width: i64, part: impl Fn(bool) -> Part) -> Result<Norm, ModelError> {

@@ -7,11 +7,11 @@ use crate::ModelError;
 use crate::packed::{BLOCK, Matrix, Mxfp4};
 use crate::spec::ModelSpec;
 use circuit_index::Layer;
-use circuit_torch::TensorStore;
+use circuit_torch::{Access, TensorStore};
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// A tensor of a model by its role. Projections are `[out, in]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +143,23 @@ pub(crate) struct WeightMap {
     pub(crate) beside: &'static [&'static str],
 }
 
+/// The weights of a model by what becomes of them, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WeightSizes {
+    /// The files and their lengths.
+    pub files: Vec<(PathBuf, u64)>,
+    /// What is read of them.
+    pub read: u64,
+    /// What is used where the mapped file has it.
+    pub mapped: u64,
+    /// Of it, what is read in rows alone: an embedding that is not the unembedding too.
+    pub rows_alone: u64,
+    /// What is allocated for weights that change their type or go to a GPU.
+    pub allocated: u64,
+    /// The largest of these in the file.
+    pub largest: u64,
+}
+
 /// Whatever hands out the tensors of a model.
 pub trait WeightSource {
     /// The tensor for a part, of exactly this shape.
@@ -186,15 +203,46 @@ impl Checkpoint {
 
     /// Refuses a checkpoint with tensors that the description does not use.
     pub(crate) fn finish(&self, tied: bool) -> Result<(), ModelError> {
-        let known = |name: &str| {
-            self.map.ignored.iter().any(|end| name.ends_with(end))
-                || self.map.beside.iter().any(|start| name.starts_with(start))
-                || (tied && name.ends_with(self.map.unembed))
-        };
-        match self.store.unused().into_iter().find(|(_, name)| !known(name)) {
+        match self.store.unused().into_iter().find(|(_, name)| !self.is_left_alone(name, tied)) {
             None => Ok(()),
             Some((path, name)) => Err(ModelError::UnusedTensor { path: path.into(), name: name.into() }),
         }
+    }
+
+    /// Whether a tensor is known to be none of the model's.
+    fn is_left_alone(&self, name: &str, tied: bool) -> bool {
+        self.map.ignored.iter().any(|end| name.ends_with(end))
+            || self.map.beside.iter().any(|start| name.starts_with(start))
+            || (tied && name.ends_with(self.map.unembed))
+    }
+
+    /// What becomes of the weights in a type and on a device.
+    pub(crate) fn sizes(
+        &self,
+        spec: &ModelSpec,
+        kind: Kind,
+        device: Device,
+    ) -> Result<WeightSizes, ModelError> {
+        let lengths = self.store.files().iter().map(|file| (file.path().to_owned(), file.len_bytes()));
+        let mut sizes = WeightSizes { files: lengths.collect(), ..WeightSizes::default() };
+        let embed = format!("{}{}", self.prefix, self.map.embed);
+        for header in self.store.headers().filter(|h| !self.is_left_alone(h.name, spec.unembed.tied)) {
+            sizes.read += header.bytes;
+            // Packed numbers stay packed.
+            let packed = header.kind == Some(Kind::Uint8);
+            let same = packed || header.kind == Some(kind);
+            if same && header.access == Access::Mapped && device == Device::Cpu {
+                sizes.mapped += header.bytes;
+                if header.name == embed && !spec.unembed.tied {
+                    sizes.rows_alone += header.bytes;
+                }
+            } else {
+                let width = if packed { 1 } else { kind.elt_size_in_bytes() as u64 };
+                sizes.allocated += header.numbers * width;
+                sizes.largest = sizes.largest.max(header.bytes);
+            }
+        }
+        Ok(sizes)
     }
 
     fn block_name(&self, layer: Layer, end: &str) -> String {

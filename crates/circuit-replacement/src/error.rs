@@ -42,6 +42,12 @@ pub enum ReplacementError {
         /// Tokens of the prompt.
         n_pos: usize,
     },
+    /// More active features than whoever asked has room for.
+    #[error("there is no room for {n_active} active features")]
+    NoRoom {
+        /// How many there are.
+        n_active: usize,
+    },
     /// A hook the model does not compute at.
     #[error("the transcoders use hook `{site}`, which is none that they can use")]
     Site {

@@ -1,11 +1,30 @@
 //! The local replacement model: one run of a model, taken apart, and what each source writes into the residual stream.
 
-use crate::parts::{Parts, unexplained};
+use crate::parts::{Parts, encode, unexplained};
 use crate::{FrozenLayer, ReplacementError, Trace};
 use circuit_index::{FeatureId, Layer, LayerSite, PositionOrder, Site, SourceOrder, TokenId};
 use circuit_model::{Block, Hooks, Model, TokenBatch};
 use circuit_transcoder::TranscoderSet;
 use tch::Tensor;
+
+/// How much is done at once. Cuts change no result, but for the last bits of products of another shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// When prompts are encoded.
+    pub encode: circuit_transcoder::Cuts,
+    /// Rows that go down the layers together. More make larger products, fewer keep the gradients in the processor's caches.
+    pub rows: usize,
+    /// Whether patterns are kept as rows need them, beside those of the run. Otherwise each is brought into that form for each
+    /// group of rows: for long prompts little work, and half of the memory that patterns take.
+    pub keep_folded: bool,
+}
+
+impl Default for Cuts {
+    /// 256 rows, patterns kept, and the transcoders' own.
+    fn default() -> Self {
+        Self { encode: circuit_transcoder::Cuts::default(), rows: 256, keep_folded: true }
+    }
+}
 
 /// A model and its transcoders on one prompt. All tensors are wide: fp32, or f64 for f64 weights.
 #[derive(Debug)]
@@ -14,6 +33,7 @@ pub struct LocalReplacement<'a> {
     transcoders: &'a TranscoderSet,
     tokens: Vec<TokenId>,
     ignored: usize,
+    cuts: Cuts,
     trace: Trace,
     parts: Parts,
     /// What is written into the stream, layer by layer.
@@ -32,6 +52,22 @@ impl<'a> LocalReplacement<'a> {
         tokens: &[TokenId],
         ignored: usize,
     ) -> Result<Self, ReplacementError> {
+        Self::new_in(model, transcoders, tokens, ignored, Cuts::default(), |_| Some(Cuts::default()))
+    }
+
+    /// The same, cut in another way. Once it is known how many features are active in each layer, and before what they write is
+    /// read, `admit` decides how the rest is cut, or that there is no room for them.
+    ///
+    /// # Errors
+    /// As [`LocalReplacement::new`], or if `admit` says no.
+    pub fn new_in(
+        model: &'a Model,
+        transcoders: &'a TranscoderSet,
+        tokens: &[TokenId],
+        ignored: usize,
+        cuts: Cuts,
+        admit: impl FnOnce(&[usize]) -> Option<Cuts>,
+    ) -> Result<Self, ReplacementError> {
         let (found, expected) = (transcoders.layers().len(), model.spec().n_layers());
         if found != expected {
             return Err(ReplacementError::Layers { found, expected });
@@ -41,7 +77,9 @@ impl<'a> LocalReplacement<'a> {
             return Err(ReplacementError::NothingLeft { ignored, n_pos: tokens.len() });
         }
         let trace = Trace::record(model, transcoders, &batch)?;
-        circuit_torch::guard(|| tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, trace)))
+        circuit_torch::guard(|| {
+            tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, admit, trace))
+        })
     }
 
     fn take_apart(
@@ -49,20 +87,26 @@ impl<'a> LocalReplacement<'a> {
         transcoders: &'a TranscoderSet,
         tokens: &[TokenId],
         ignored: usize,
+        cuts: Cuts,
+        admit: impl FnOnce(&[usize]) -> Option<Cuts>,
         trace: Trace,
     ) -> Result<Self, ReplacementError> {
         // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
         let wide = |t: &Tensor| t.to_kind(model.wide_kind());
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
         let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
-        let mut parts = Parts::new(transcoders, &inputs, &outputs, ignored)?;
+        let found = encode(transcoders, &inputs, ignored, cuts.encode)?;
+        let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
+        let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
+        let cuts = admit(&n_active).ok_or_else(no_room)?;
+        let mut parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts.encode)?;
         let written = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
         let writes = written.map(|(l, (written, positions))| {
             to_stream(&model.blocks()[l], &trace.layers[l], transcoders.info().writes, &written, positions)
         });
         let writes = writes.collect();
         let tokens = tokens.to_vec();
-        Ok(Self { model, transcoders, tokens, ignored, trace, parts, writes })
+        Ok(Self { model, transcoders, tokens, ignored, cuts, trace, parts, writes })
     }
 
     /// The model.
@@ -93,6 +137,12 @@ impl<'a> LocalReplacement<'a> {
     #[must_use]
     pub fn ignored(&self) -> usize {
         self.ignored
+    }
+
+    /// How much is done at once.
+    #[must_use]
+    pub fn cuts(&self) -> Cuts {
+        self.cuts
     }
 
     /// What the model's run left behind.
@@ -174,7 +224,8 @@ impl<'a> LocalReplacement<'a> {
                 let inputs =
                     (0..n_layers).map(|l| wide(&values[&Site::Block(Layer::from(l), site)].select(0, 0)));
                 let inputs: Vec<_> = inputs.collect();
-                let shares = unexplained(self.transcoders, &inputs, &outputs, self.ignored)?;
+                let shares =
+                    unexplained(self.transcoders, &inputs, &outputs, self.ignored, self.cuts.encode)?;
                 let mean = shares.iter().sum::<f64>() / n_layers as f64;
                 if mean < best.1 {
                     best = (site, mean);

@@ -5,12 +5,9 @@
 
 use crate::ReplacementError;
 use circuit_index::{FeatureId, Pos, PositionOrder, SourceOrder};
-use circuit_transcoder::{ActiveFeatures, Transcoder, TranscoderSet};
+use circuit_transcoder::{ActiveFeatures, Cuts, Transcoder, TranscoderSet};
 use std::ops::Range;
 use tch::{Device, Kind, Tensor};
-
-/// Numbers in decoder rows that are held at once on their way from the files.
-const MAX_ROWS: i64 = 1 << 26;
 
 /// The MLP outputs of one prompt, taken apart. Tensors have the type of the inputs.
 #[derive(Debug)]
@@ -33,17 +30,16 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Takes `outputs [pos, d_model]` apart with what the transcoders find in `inputs [pos, d_model]`, one of each per layer.
+    /// Takes `outputs [pos, d_model]` apart with the features found in `inputs [pos, d_model]` ([`encode`]), one of each per layer.
     pub(crate) fn new(
         set: &TranscoderSet,
+        found: Vec<ActiveFeatures>,
         inputs: &[Tensor],
         outputs: &[Tensor],
         ignored: usize,
+        cuts: Cuts,
     ) -> Result<Self, ReplacementError> {
         let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
-        let found = set.layers().iter().zip(inputs).enumerate();
-        let found = found.map(|(l, (transcoder, input))| transcoder.encode(input, ignored, l));
-        let found: Vec<ActiveFeatures> = found.collect::<Result<_, _>>()?;
         let mut active = Vec::new();
         for (l, features) in found.iter().enumerate() {
             let (positions, indices) = (to_vec(&features.positions)?, to_vec(&features.indices)?);
@@ -53,7 +49,7 @@ impl Parts {
         }
         let order = SourceOrder::new(n_layers, n_pos, &active);
         let by_position = PositionOrder::new(&order);
-        let (mut writes, positions) = written(set, &found, &by_position, &inputs[0]);
+        let (mut writes, positions) = written(set, &found, &by_position, &inputs[0], cuts);
 
         let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
         for (l, transcoder) in set.layers().iter().enumerate() {
@@ -74,6 +70,18 @@ impl Parts {
     }
 }
 
+/// The active features of each layer on `inputs [pos, d_model]`.
+pub(crate) fn encode(
+    set: &TranscoderSet,
+    inputs: &[Tensor],
+    ignored: usize,
+    cuts: Cuts,
+) -> Result<Vec<ActiveFeatures>, ReplacementError> {
+    let layers = set.layers().iter().zip(inputs).enumerate();
+    let found = layers.map(|(l, (transcoder, input))| transcoder.encode_in(input, ignored, l, cuts));
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
 /// How much of each layer's `outputs` the transcoders leave unexplained when they read `inputs`. Unlike [`Parts::new`] it keeps no
 /// writes: at a site that a set is not made for, a good part of all features can be active.
 pub(crate) fn unexplained(
@@ -81,7 +89,9 @@ pub(crate) fn unexplained(
     inputs: &[Tensor],
     outputs: &[Tensor],
     ignored: usize,
+    cuts: Cuts,
 ) -> Result<Vec<f64>, ReplacementError> {
+    let few = Cuts { weights: cuts.weights / 8, ..cuts };
     let mut left: Vec<Tensor> = Vec::new();
     for ((transcoder, input), output) in set.layers().iter().zip(inputs).zip(outputs) {
         let nothing = Tensor::zeros([0, output.size()[1]], (output.kind(), output.device()));
@@ -89,8 +99,8 @@ pub(crate) fn unexplained(
         left.push(output - transcoder.reconstruct(&nothing, &nowhere, input));
     }
     for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
-        let features = transcoder.encode(input, ignored, l)?;
-        each_write(transcoder, &features, |j, piece, rows| {
+        let features = transcoder.encode_in(input, ignored, l, cuts)?;
+        each_write(transcoder, &features, few, |j, piece, rows| {
             let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
             if let Some(left) = left.get_mut(l + j) {
                 let _ = left.index_add_(0, &positions, &-rows);
@@ -105,10 +115,12 @@ pub(crate) fn unexplained(
 fn each_write(
     transcoder: &Transcoder,
     features: &ActiveFeatures,
+    cuts: Cuts,
     mut take: impl FnMut(usize, Range<i64>, &Tensor),
 ) {
     let n_outputs = transcoder.n_outputs();
-    let step = (MAX_ROWS / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
+    // Rows are only moved: an eighth of what a product takes is enough.
+    let step = (cuts.weights as i64 / 8 / (n_outputs as i64 * transcoder.b_dec.size()[0]).max(1)).max(1);
     let n_active = features.indices.size()[0];
     let mut start = 0;
     while start < n_active {
@@ -129,6 +141,7 @@ fn written(
     found: &[ActiveFeatures],
     by_position: &PositionOrder,
     like: &Tensor,
+    cuts: Cuts,
 ) -> (Vec<Tensor>, Vec<Tensor>) {
     let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
     let n_layers = found.len();
@@ -147,7 +160,7 @@ fn written(
         let places =
             outputs.map(|output| places_of(by_position, set, output, l, |own| own.start..own.end - 1));
         let places: Vec<Tensor> = places.map(|places| places.to_device(like.device())).collect();
-        each_write(transcoder, features, |j, piece, rows| {
+        each_write(transcoder, features, cuts, |j, piece, rows| {
             if let Some(places) = places.get(j) {
                 let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
             }

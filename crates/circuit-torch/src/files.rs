@@ -3,8 +3,8 @@
 //! [`TensorFile`] is one file, [`TensorStore`] a checkpoint of one or several. Nothing is read until a tensor's values
 //! are used. Not here: what the tensors mean, and any other file layout.
 
-use crate::{TorchError, npz, shim};
-use memmap2::{MmapMut, MmapOptions};
+use crate::pages::MappedFile;
+use crate::{Stored, TorchError, npz, shim};
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
@@ -31,6 +31,54 @@ pub(crate) struct Entry {
     pub(crate) data: Data,
 }
 
+impl Entry {
+    /// The shape with the first index running slowest.
+    fn stored_shape(&self) -> Vec<i64> {
+        let mut shape = self.shape.clone();
+        if self.fortran {
+            shape.reverse();
+        }
+        shape
+    }
+}
+
+/// What is computed with, in words.
+const NUMBERS: &str = "F32, BF16, F16 or F64";
+
+fn is_number(kind: Kind) -> bool {
+    kind != Kind::Uint8
+}
+
+/// What a file's header says of a tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorHeader<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The type of its numbers, as the file names it.
+    pub dtype: &'a str,
+    /// The same; `None` for a type that no tensor here has.
+    pub kind: Option<Kind>,
+    /// Its shape.
+    pub shape: &'a [i64],
+    /// How many numbers.
+    pub numbers: u64,
+    /// Their bytes, unpacked.
+    pub bytes: u64,
+    /// How they are reached.
+    pub access: Access,
+}
+
+/// How the values of a tensor in a file are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Where the map has them.
+    Mapped,
+    /// Likewise, but a part must be copied to be computed with.
+    Misaligned,
+    /// They are unpacked into memory as a whole.
+    Deflated,
+}
+
 /// Where a tensor's values are.
 pub(crate) enum Data {
     /// In the mapped file, as they are.
@@ -42,7 +90,7 @@ pub(crate) enum Data {
 /// One mapped safetensors (or `.npz`) file.
 pub struct TensorFile {
     path: PathBuf,
-    map: Arc<MmapMut>,
+    map: Arc<MappedFile>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -65,7 +113,7 @@ impl TensorFile {
         if len < 8 {
             return Err(bad(format!("it has {len} bytes; the header alone needs 8")));
         }
-        let map = map_private(&file).map_err(io)?;
+        let map = MappedFile::new(&file).map_err(io)?;
         let entries = match map.starts_with(npz::MAGIC) {
             true => npz::entries(path, &map)?,
             false => safetensors_entries(&map).map_err(bad)?,
@@ -95,8 +143,8 @@ impl TensorFile {
     /// # Errors
     /// If it is missing, has another shape, or a type of number that no computation here uses.
     pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
-        let wanted = "F32, BF16, F16 or F64";
-        self.view(name, expected, wanted, |kind| kind != Kind::Uint8)
+        let (entry, kind) = self.checked(name, expected, NUMBERS, is_number)?;
+        self.view(entry, kind)
     }
 
     /// A tensor of bytes, such as packed numbers, of exactly this shape; otherwise as [`TensorFile::tensor`].
@@ -104,16 +152,62 @@ impl TensorFile {
     /// # Errors
     /// If it is missing, has another shape, or holds anything but bytes.
     pub fn bytes(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
-        self.view(name, expected, "U8", |kind| kind == Kind::Uint8)
+        let (entry, kind) = self.checked(name, expected, "U8", |kind| kind == Kind::Uint8)?;
+        self.view(entry, kind)
     }
 
-    fn view(
+    /// The same as [`TensorFile::tensor`], to be read in parts: not even what the file misaligns is copied yet.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stored(&self, name: &str, expected: &[i64]) -> Result<Stored, TorchError> {
+        let (entry, kind) = self.checked(name, expected, NUMBERS, is_number)?;
+        match &entry.data {
+            Data::Mapped(range) if !self.is_aligned(range, kind) => {
+                let mut sizes = entry.stored_shape();
+                sizes.push(kind.elt_size_in_bytes() as i64);
+                let bytes = over(Arc::clone(&self.map), range.clone(), &sizes, Kind::Uint8)?;
+                let n = entry.shape.len() as i64;
+                let order: Vec<i64> = (0..n).rev().chain([n]).collect();
+                Ok(Stored::from_bytes(if entry.fortran { bytes.f_permute(order)? } else { bytes }, kind))
+            }
+            _ => Ok(self.view(entry, kind)?.into()),
+        }
+    }
+
+    /// What the header says of each tensor, sorted by name.
+    pub fn headers(&self) -> impl Iterator<Item = TensorHeader<'_>> {
+        self.entries.iter().map(|(name, entry)| {
+            let numbers = entry.shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size as u64));
+            let (bytes, access) = match (&entry.data, entry.kind) {
+                (Data::Mapped(range), Some(kind)) if !self.is_aligned(range, kind) => {
+                    (range.len(), Access::Misaligned)
+                }
+                (Data::Mapped(range), _) => (range.len(), Access::Mapped),
+                (Data::Deflated { len, .. }, _) => (*len, Access::Deflated),
+            };
+            let (dtype, shape) = (entry.dtype.as_str(), entry.shape.as_slice());
+            TensorHeader { name, dtype, kind: entry.kind, shape, numbers, bytes: bytes as u64, access }
+        })
+    }
+
+    /// Length of the file in bytes.
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    fn is_aligned(&self, range: &Range<usize>, kind: Kind) -> bool {
+        (self.map.as_ptr() as usize + range.start).is_multiple_of(kind.elt_size_in_bytes())
+    }
+
+    fn checked(
         &self,
         name: &str,
         expected: &[i64],
         wanted: &'static str,
         accepts: fn(Kind) -> bool,
-    ) -> Result<Tensor, TorchError> {
+    ) -> Result<(&Entry, Kind), TorchError> {
         let entry = self.entries.get(name).ok_or_else(|| TorchError::MissingTensor {
             path: self.path.clone(),
             name: name.into(),
@@ -133,12 +227,18 @@ impl TensorFile {
             found: entry.dtype.clone(),
             expected: wanted,
         })?;
+        Ok((entry, kind))
+    }
+
+    /// The tensor of an entry.
+    fn view(&self, entry: &Entry, kind: Kind) -> Result<Tensor, TorchError> {
+        let stored = entry.stored_shape();
         let tensor = match &entry.data {
-            Data::Mapped(range) => over(Arc::clone(&self.map), range.clone(), entry, kind)?,
+            Data::Mapped(range) => over(Arc::clone(&self.map), range.clone(), &stored, kind)?,
             Data::Deflated { index, header, len } => {
                 let bytes = npz::inflate(&self.path, &self.map, *index, *header, *len)?;
                 let all = 0..bytes.len();
-                over(Arc::new(bytes), all, entry, kind)?
+                over(Arc::new(bytes), all, &stored, kind)?
             }
         };
         let turned: Vec<i64> = (0..entry.shape.len() as i64).rev().collect();
@@ -147,20 +247,16 @@ impl TensorFile {
 }
 
 /// A tensor over a part of its owner's bytes: no copy, unless they are misaligned.
-fn over<O>(owner: Arc<O>, range: Range<usize>, entry: &Entry, kind: Kind) -> Result<Tensor, TorchError>
+fn over<O>(owner: Arc<O>, range: Range<usize>, stored: &[i64], kind: Kind) -> Result<Tensor, TorchError>
 where
     O: Deref<Target = [u8]> + Send + Sync + 'static,
 {
-    let mut stored = entry.shape.clone();
-    if entry.fortran {
-        stored.reverse();
-    }
     let bytes = &owner[range];
     if bytes.is_empty() || !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
-        return Ok(Tensor::f_from_data_size(bytes, &stored, kind)?);
+        return Ok(Tensor::f_from_data_size(bytes, stored, kind)?);
     }
     let (data, len) = (bytes.as_ptr(), bytes.len());
-    shim::tensor_over(owner, data, len, &stored, kind)
+    shim::tensor_over(owner, data, len, stored, kind)
 }
 
 /// The tensors of a mapped safetensors file, all of which lie inside it.
@@ -208,15 +304,6 @@ impl<'de> Deserialize<'de> for DistinctNames {
         }
         deserializer.deserialize_map(Names)
     }
-}
-
-/// A private (copy-on-write) map: even a stray in-place operation on a weight changes only this process's page, never the
-/// file.
-#[allow(unsafe_code, reason = "mapping a file is unsafe: another process could cut it off while we read")]
-fn map_private(file: &File) -> std::io::Result<MmapMut> {
-    // SAFETY: weights are read-only by everybody's convention; a file cut off while mapped ends the process with SIGBUS,
-    // as it does for every program that maps weights. No reference to the bytes is handed out, only tensors.
-    unsafe { MmapOptions::new().map_copy(file) }
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {
@@ -296,6 +383,35 @@ impl TensorStore {
         self.home_of(name)?.tensor(name, expected)
     }
 
+    /// A tensor to be read in parts, as [`TensorFile::stored`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stored(&self, name: &str, expected: &[i64]) -> Result<Stored, TorchError> {
+        self.home_of(name)?.stored(name, expected)
+    }
+
+    /// What the headers say of each tensor, file by file.
+    pub fn headers(&self) -> impl Iterator<Item = TensorHeader<'_>> {
+        self.files.iter().flat_map(TensorFile::headers)
+    }
+
+    /// What the header says of one tensor.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn header(&self, name: &str) -> Result<TensorHeader<'_>, TorchError> {
+        let file = self.home.get(name).map(|&home| &self.files[home]);
+        let header = file.and_then(|file| file.headers().find(|header| header.name == name));
+        header.ok_or_else(|| self.missing(name))
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn files(&self) -> &[TensorFile] {
+        &self.files
+    }
+
     /// A tensor of bytes of exactly this shape, as [`TensorFile::bytes`].
     ///
     /// # Errors
@@ -306,13 +422,14 @@ impl TensorStore {
 
     /// The file that holds a tensor, which from now on counts as used.
     fn home_of(&self, name: &str) -> Result<&TensorFile, TorchError> {
-        let home = self.home.get(name).ok_or_else(|| TorchError::MissingTensor {
-            path: self.folder.clone(),
-            name: name.into(),
-            present: sample(self.home.keys()),
-        })?;
+        let home = self.home.get(name).ok_or_else(|| self.missing(name))?;
         self.used.borrow_mut().insert(name.to_owned());
         Ok(&self.files[*home])
+    }
+
+    fn missing(&self, name: &str) -> TorchError {
+        let present = sample(self.home.keys());
+        TorchError::MissingTensor { path: self.folder.clone(), name: name.into(), present }
     }
 
     /// The file that holds a tensor.

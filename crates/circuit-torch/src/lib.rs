@@ -6,9 +6,13 @@
 mod error;
 mod files;
 mod npz;
+mod pages;
 pub mod runtime;
 mod shim;
+mod stored;
 
 pub use error::{TorchError, guard};
-pub use files::{TensorFile, TensorStore};
+pub use files::{Access, TensorFile, TensorHeader, TensorStore};
+pub use pages::release;
 pub use shim::{inference_mode, tensor_over};
+pub use stored::Stored;

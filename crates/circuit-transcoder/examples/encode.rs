@@ -6,7 +6,7 @@
 
 use circuit_transcoder::TranscoderSet;
 use std::path::Path;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/transcoders");
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Twice what the encoder of feature 494 looks for, at one position; no position is ignored.
     let transcoder = &set.layers()[2];
-    let x = transcoder.W_enc.narrow(0, 494, 1) * 2.0;
+    let x = transcoder.encoder_rows(&Tensor::from_slice(&[494i64])) * 2.0;
     let active = transcoder.encode(&x, 0, 0)?;
     // A feature of a per-layer set writes at its own layer alone: one row each.
     let writes = transcoder.decoder_rows(&active.indices).select(1, 0) * active.values.unsqueeze(-1);

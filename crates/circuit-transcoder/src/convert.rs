@@ -1,6 +1,6 @@
 //! Any readable set, rewritten into the mapped layout: the files that are used as they lie, by us and by the Python library.
 //!
-//! Layer by layer, so that memory is bounded by one layer, whose mapped pages the system can take back. Decides what is written, not
+//! Layer by layer and piece by piece: no page of a file is held longer than it is used. Decides what is written, not
 //! where: the caller puts the files in their place, `config.yaml` last, so that half a set is none. A set's feature pages are no
 //! part of this: they belong to its scan, and to no layout of weights.
 

@@ -7,7 +7,7 @@
 use crate::TranscoderError;
 use crate::config::{Config, ConfigFamily, Selection, SetKind};
 use crate::transcoder::{Activation, Transcoder};
-use circuit_torch::TensorStore;
+use circuit_torch::{Stored, TensorStore, release};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -25,21 +25,21 @@ pub(crate) struct Layout {
     /// Whether one file holds all layers, each tensor with the layer as its first index.
     pub(crate) stacked: bool,
     /// `[n_features, d_model]`.
-    W_enc: &'static str,
+    pub(crate) W_enc: &'static str,
     /// Whether it is stored `[d_model, n_features]`.
-    W_enc_turned: bool,
+    pub(crate) W_enc_turned: bool,
     /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
-    W_dec: &'static str,
+    pub(crate) W_dec: &'static str,
     /// Whether the outputs of a cross-layer set are all layers, not those from its own up.
     W_dec_from_first: bool,
     /// `[n_features]`.
-    b_enc: &'static str,
+    pub(crate) b_enc: &'static str,
     /// `[d_model]`.
-    b_dec: &'static str,
+    pub(crate) b_dec: &'static str,
     /// `[n_features]`, may be absent.
-    threshold: &'static str,
+    pub(crate) threshold: &'static str,
     /// `[d_model, d_model]`, may be absent.
-    W_skip: &'static str,
+    pub(crate) W_skip: &'static str,
     /// Whether the skip is `x W_skip` and not `x W_skip^T`.
     W_skip_turned: bool,
 }
@@ -186,26 +186,26 @@ impl Layout {
         let (d, n_layers) = (d_model, n_layers as i64);
         // The number of features is that of the biases; every other tensor must agree with it.
         let f = store.shape(&name(self.b_enc)).and_then(|s| s.last().copied()).unwrap_or(0);
-        let stored = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
+        let stored = |part: &str, shape: &[i64]| -> Result<Stored, TranscoderError> {
             Ok(match self.stacked {
-                false => store.tensor(&name(part), shape)?,
-                true => store.tensor(&name(part), &[&[n_layers], shape].concat())?.f_get(layer as i64)?,
+                false => store.stored(&name(part), shape)?,
+                true => store.stored(&name(part), &[&[n_layers], shape].concat())?.get(layer as i64)?,
             })
         };
-        let optional = |part: &str, shape: &[i64]| -> Result<Option<Tensor>, TranscoderError> {
+        let optional = |part: &str, shape: &[i64]| -> Result<Option<Stored>, TranscoderError> {
             store.contains(&name(part)).then(|| stored(part, shape)).transpose()
         };
         let W_enc = match self.W_enc_turned {
             false => stored(self.W_enc, &[f, d])?,
-            true => stored(self.W_enc, &[d, f])?.f_tr()?,
+            true => stored(self.W_enc, &[d, f])?.turned()?,
         };
         let n_outputs = n_layers - layer as i64;
         let W_dec = match (self.for_sets.1, self.W_dec_from_first) {
-            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?.f_unsqueeze(1)?,
+            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?,
             (SetKind::CrossLayer, false) => stored(self.W_dec, &[f, n_outputs, d])?,
             // What stands before the own layer is not used.
             (SetKind::CrossLayer, true) => {
-                stored(self.W_dec, &[f, n_layers, d])?.f_narrow(1, layer as i64, n_outputs)?
+                stored(self.W_dec, &[f, n_layers, d])?.narrow(1, layer as i64, n_outputs)?
             }
         };
         let W_skip = optional(self.W_skip, &[d, d])?;
@@ -215,7 +215,7 @@ impl Layout {
             b_enc: stored(self.b_enc, &[f])?,
             b_dec: stored(self.b_dec, &[d])?,
             threshold: optional(self.threshold, &[f])?,
-            W_skip: if self.W_skip_turned { W_skip.map(|w| w.f_tr()).transpose()? } else { W_skip },
+            W_skip: if self.W_skip_turned { W_skip.map(|w| w.turned()).transpose()? } else { W_skip },
         };
         match store.unused().first() {
             None => Ok(parts),
@@ -229,7 +229,7 @@ impl Layout {
 
     /// Whether what a layer holds fits the activation function that the config names.
     pub(crate) fn check_activation(&self, config: &Config, parts: &Parts) -> Result<(), TranscoderError> {
-        let threshold = parts.threshold.as_ref().map(Tensor::shallow_clone);
+        let threshold = parts.threshold.as_ref().map(Stored::to_tensor).transpose()?;
         activation(config, threshold, parts.b_enc.size()[0]).map(drop)
     }
 
@@ -241,8 +241,10 @@ impl Layout {
         at: Place,
     ) -> Result<Transcoder, TranscoderError> {
         let parts = self.parts(store, at.layer, at.n_layers, at.d_model)?;
-        let small = |part: &str, tensor: &Tensor| -> Result<Tensor, TranscoderError> {
-            let tensor = tensor.f_to_device(at.device)?.f_to_kind(at.wide)?.f_contiguous()?;
+        let small = |part: &str, stored: &Stored| -> Result<Tensor, TranscoderError> {
+            let mapped = stored.to_tensor()?;
+            let tensor = mapped.f_to_device(at.device)?.f_to_kind(at.wide)?.f_contiguous()?;
+            release(&mapped);
             // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
             let wrong = if part == self.threshold { tensor.isnan() } else { tensor.isfinite().logical_not() };
             if bool::try_from(wrong.any())? {
@@ -252,7 +254,7 @@ impl Layout {
             }
             Ok(tensor)
         };
-        let optional = |part: &str, tensor: Option<&Tensor>| tensor.map(|t| small(part, t)).transpose();
+        let optional = |part: &str, stored: Option<&Stored>| stored.map(|t| small(part, t)).transpose();
         let b_enc = small(self.b_enc, &parts.b_enc)?;
         let threshold = optional(self.threshold, parts.threshold.as_ref())?;
         Ok(Transcoder {
@@ -261,7 +263,10 @@ impl Layout {
             b_dec: small(self.b_dec, &parts.b_dec)?,
             W_skip: optional(self.W_skip, parts.W_skip.as_ref())?,
             W_enc: parts.W_enc,
-            W_dec: parts.W_dec,
+            W_dec: match self.for_sets.1 {
+                SetKind::PerLayer => parts.W_dec.unsqueeze(1)?,
+                SetKind::CrossLayer => parts.W_dec,
+            },
         })
     }
 }
@@ -269,17 +274,17 @@ impl Layout {
 /// One layer's tensors, each in its type as stored, brought into the same form from every layout: views, not copies.
 pub(crate) struct Parts {
     /// `[n_features, d_model]`.
-    pub(crate) W_enc: Tensor,
-    /// `[n_features, n_outputs, d_model]`.
-    pub(crate) W_dec: Tensor,
+    pub(crate) W_enc: Stored,
+    /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
+    pub(crate) W_dec: Stored,
     /// `[n_features]`.
-    pub(crate) b_enc: Tensor,
+    pub(crate) b_enc: Stored,
     /// `[d_model]`.
-    pub(crate) b_dec: Tensor,
+    pub(crate) b_dec: Stored,
     /// `[n_features]`.
-    pub(crate) threshold: Option<Tensor>,
+    pub(crate) threshold: Option<Stored>,
     /// `[d_model, d_model]`, the skip being `x W_skip^T`.
-    pub(crate) W_skip: Option<Tensor>,
+    pub(crate) W_skip: Option<Stored>,
 }
 
 impl Parts {
@@ -289,12 +294,8 @@ impl Parts {
         debug_assert!(!layout.W_enc_turned && !layout.W_dec_from_first && !layout.stacked);
         let name = |name: &str| numbered(name, layer);
         let W_skip = match layout.W_skip_turned {
-            true => self.W_skip.map(|w| w.f_tr()).transpose()?,
+            true => self.W_skip.map(|w| w.turned()).transpose()?,
             false => self.W_skip,
-        };
-        let W_dec = match layout.for_sets.1 {
-            SetKind::PerLayer => self.W_dec.f_squeeze_dim(1)?,
-            SetKind::CrossLayer => self.W_dec,
         };
         let mut files: Vec<NamedFile> = layout.files.iter().map(|file| (name(file), Vec::new())).collect();
         let vectors = [(layout.b_enc, Some(self.b_enc)), (layout.b_dec, Some(self.b_dec))];
@@ -302,14 +303,14 @@ impl Parts {
         let parts = [(layout.W_enc, Some(self.W_enc))].into_iter().chain(vectors).chain(rest);
         files[0].1.extend(parts.filter_map(|(part, tensor)| Some((name(part), tensor?))));
         if let Some(last) = files.last_mut() {
-            last.1.push((name(layout.W_dec), W_dec));
+            last.1.push((name(layout.W_dec), self.W_dec));
         }
         Ok(files)
     }
 }
 
 /// A file's name, and what it holds.
-pub(crate) type NamedFile = (String, Vec<(String, Tensor)>);
+pub(crate) type NamedFile = (String, Vec<(String, Stored)>);
 
 /// A name with the layer in place of `{}`.
 pub(crate) fn numbered(name: &str, layer: usize) -> String {

@@ -4,10 +4,11 @@
 //! at all, too.
 
 use crate::TranscoderError;
+use circuit_torch::Stored;
 use serde_json::{Map, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 /// Bytes of a tensor that are copied at once.
 const PIECE: usize = 1 << 25;
@@ -16,13 +17,13 @@ const PIECE: usize = 1 << 25;
 #[derive(Debug)]
 pub struct MappedFile {
     name: String,
-    tensors: Vec<(String, Tensor)>,
+    tensors: Vec<(String, Stored)>,
 }
 
 impl MappedFile {
     /// A file of this name with these tensors, in this order.
     #[must_use]
-    pub fn new(name: String, tensors: Vec<(String, Tensor)>) -> Self {
+    pub fn new(name: String, tensors: Vec<(String, Stored)>) -> Self {
         Self { name, tensors }
     }
 
@@ -55,7 +56,8 @@ impl MappedFile {
         let mut header = Map::from_iter([("__metadata__".to_owned(), json!({"format": "pt"}))]);
         let mut start = 0;
         for ((name, tensor), &kind) in self.tensors.iter().zip(kinds) {
-            let end = start + tensor.numel() * kind.elt_size_in_bytes();
+            let n_numbers: i64 = tensor.size().iter().product();
+            let end = start + n_numbers as usize * kind.elt_size_in_bytes();
             let dtype = match kind {
                 Kind::Double => "F64",
                 Kind::Float => "F32",
@@ -76,7 +78,7 @@ impl MappedFile {
     fn write_tensor(
         &self,
         name: &str,
-        tensor: &Tensor,
+        tensor: &Stored,
         kind: Kind,
         out: &mut impl Write,
     ) -> Result<(), Failed> {
@@ -88,7 +90,9 @@ impl MappedFile {
         let mut start = 0;
         while start < n_rows {
             let len = step.min(n_rows - start);
-            let piece = tensor.narrow(0, start, len).to_device(Device::Cpu).to_kind(kind).contiguous();
+            let stored = tensor.narrow(0, start, len).map_err(TranscoderError::from)?;
+            let piece = stored.to_tensor().map_err(TranscoderError::from)?;
+            let piece = piece.to_device(Device::Cpu).to_kind(kind).contiguous();
             let wrong = match shape.len() {
                 1 => piece.isnan(),
                 _ => piece.isfinite().logical_not(),
@@ -100,6 +104,7 @@ impl MappedFile {
             bytes.resize(piece.numel() * kind.elt_size_in_bytes(), 0);
             piece.f_copy_data_u8(&mut bytes, piece.numel()).map_err(TranscoderError::from)?;
             out.write_all(&bytes)?;
+            stored.release();
             start += len;
         }
         Ok(())
@@ -107,8 +112,8 @@ impl MappedFile {
 }
 
 /// The type in which a tensor is written: vectors stay as they are.
-fn kind_of(tensor: &Tensor, kind: Option<Kind>) -> Kind {
-    kind.filter(|_| tensor.dim() > 1).unwrap_or(tensor.kind())
+fn kind_of(tensor: &Stored, kind: Option<Kind>) -> Kind {
+    kind.filter(|_| tensor.size().len() > 1).unwrap_or(tensor.kind())
 }
 
 /// Why a tensor was not written.

@@ -5,10 +5,25 @@
 //! it has one for each layer from its own up. Nothing else tells the two apart.
 
 use crate::TranscoderError;
+use circuit_torch::{Stored, TorchError};
 use tch::{Kind, Tensor};
 
-/// Pre-activations held at once when encoding, numbers.
-const MAX_DENSE: i64 = 1 << 26;
+/// How much is held at once when prompts are encoded and decoder rows are read, in numbers. Cuts change no result, but for the
+/// last bits of a product: the library may sum up in another order where a product has another shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// Pre-activations: so many positions are encoded together.
+    pub pre_activations: usize,
+    /// Weights: an encoder is gone through, and decoder rows are taken, in pieces of this size.
+    pub weights: usize,
+}
+
+impl Default for Cuts {
+    /// Sixteen and thirty-two million: products of a size at which larger ones are no faster.
+    fn default() -> Self {
+        Self { pre_activations: 1 << 24, weights: 1 << 25 }
+    }
+}
 
 /// How pre-activations become activations.
 #[derive(Debug)]
@@ -36,9 +51,9 @@ pub enum Activation {
 #[derive(Debug)]
 pub struct Transcoder {
     /// `[n_features, d_model]`, as stored.
-    pub W_enc: Tensor,
+    pub W_enc: Stored,
     /// `[n_features, n_outputs, d_model]`, as stored: row j is written j layers above this one.
-    pub W_dec: Tensor,
+    pub W_dec: Stored,
     /// `[n_features]`, fp32 or f64.
     pub b_enc: Tensor,
     /// `[d_model]`, fp32 or f64: written at this layer, once, whatever features write there.
@@ -74,14 +89,11 @@ impl Transcoder {
     }
 
     /// Pre-activations `[pos, n_features]` of `x [pos, d_model]`, in the type of `x` and on its device, bias included.
+    ///
+    /// # Panics
+    /// As tch's operators do: if LibTorch fails. `circuit_torch::guard` makes an error of it.
     pub fn pre_activations(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.encoder_for(x), Some(&self.b_enc.to_kind(x.kind())))
-    }
-
-    /// The encoder where `x` is and in its type. One that is stored the other way round is copied for as long as it is used:
-    /// products are rounded by how matrices lie, and a set must give the same numbers in every layout.
-    fn encoder_for(&self, x: &Tensor) -> Tensor {
-        self.W_enc.to_device(x.device()).to_kind(x.kind()).contiguous()
+        done(Encoder::new(self, x, Cuts::default()).and_then(|encoder| encoder.pre_activations(x)))
     }
 
     /// Activations of pre-activations, `[pos, n_features]`.
@@ -106,16 +118,29 @@ impl Transcoder {
         ignored: usize,
         layer: usize,
     ) -> Result<ActiveFeatures, TranscoderError> {
+        self.encode_in(x, ignored, layer, Cuts::default())
+    }
+
+    /// The same, cut in another way.
+    ///
+    /// # Errors
+    /// As [`Transcoder::encode`].
+    pub fn encode_in(
+        &self,
+        x: &Tensor,
+        ignored: usize,
+        layer: usize,
+        cuts: Cuts,
+    ) -> Result<ActiveFeatures, TranscoderError> {
         circuit_torch::guard(|| {
             let n_pos = x.size()[0];
-            let W_enc = self.encoder_for(x);
-            let b_enc = self.b_enc.to_kind(x.kind());
-            let step = (MAX_DENSE / self.n_features().max(1) as i64).max(1);
+            let encoder = Encoder::new(self, x, cuts)?;
+            let step = (cuts.pre_activations as i64 / self.n_features().max(1) as i64).max(1);
             let (mut places, mut values) = (Vec::new(), Vec::new());
             let mut start = ignored as i64;
             while start < n_pos {
                 let len = step.min(n_pos - start);
-                let pre = x.narrow(0, start, len).linear(&W_enc, Some(&b_enc));
+                let pre = encoder.pre_activations(&x.narrow(0, start, len))?;
                 if !bool::try_from(pre.isfinite().all())? {
                     return Err(TranscoderError::NotFinite { layer, what: "pre-activations are" });
                 }
@@ -139,19 +164,26 @@ impl Transcoder {
     }
 
     /// Encoder rows `[n, d_model]` of features, in fp32 or f64, on the device of the biases.
+    ///
+    /// # Panics
+    /// As tch's operators do: if there is no such feature, or LibTorch fails.
     pub fn encoder_rows(&self, indices: &Tensor) -> Tensor {
-        self.rows(&self.W_enc, indices)
+        done(self.rows(&self.W_enc, indices))
     }
 
     /// Decoder rows `[n, n_outputs, d_model]` of features, likewise.
+    ///
+    /// # Panics
+    /// Likewise.
     pub fn decoder_rows(&self, indices: &Tensor) -> Tensor {
-        self.rows(&self.W_dec, indices)
+        done(self.rows(&self.W_dec, indices))
     }
 
-    fn rows(&self, stored: &Tensor, indices: &Tensor) -> Tensor {
-        // Selected where the weights lie, so that only these rows of a mapped file are read.
-        let rows = stored.index_select(0, &indices.to_device(stored.device()));
-        rows.to_device(self.b_enc.device()).to_kind(self.b_enc.kind())
+    fn rows(&self, stored: &Stored, indices: &Tensor) -> Result<Tensor, TorchError> {
+        // Selected where the weights lie, so that only these rows of a mapped file are read; and not held.
+        let rows = stored.select(indices)?;
+        stored.release();
+        Ok(rows.f_to_device(self.b_enc.device())?.f_to_kind(self.b_enc.kind())?)
     }
 
     /// The activation of one feature on each `x [n, d_model]`: of `features [n]`, `[n]` in fp32 or f64.
@@ -185,6 +217,66 @@ impl Transcoder {
             Some(W_skip) => sum + x.linear(W_skip, None::<&Tensor>),
             None => sum,
         }
+    }
+}
+
+/// The value, or a panic as that of an operator of tch, which `circuit_torch::guard` turns back into an error.
+fn done(result: Result<Tensor, TorchError>) -> Tensor {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// An encoder on its way past inputs: as a whole where it is small, otherwise piece by piece. No page of its file is held
+/// longer than it is used.
+struct Encoder<'a> {
+    transcoder: &'a Transcoder,
+    b_enc: Tensor,
+    /// Features of a piece.
+    step: i64,
+    /// All of it, where one piece is enough.
+    whole: Option<Tensor>,
+}
+
+impl<'a> Encoder<'a> {
+    /// The encoder in the type and on the device of `like`.
+    fn new(transcoder: &'a Transcoder, like: &Tensor, cuts: Cuts) -> Result<Self, TorchError> {
+        let n_features = transcoder.n_features() as i64;
+        let step = (cuts.weights as i64 / transcoder.b_dec.size()[0].max(1)).max(1);
+        let mut encoder =
+            Self { transcoder, b_enc: transcoder.b_enc.f_to_kind(like.kind())?, step, whole: None };
+        if n_features <= step {
+            encoder.whole = Some(encoder.piece(0, n_features, like)?);
+        }
+        Ok(encoder)
+    }
+
+    /// Some features' rows, one after the other: products are rounded by how matrices lie, and a set must give the same numbers
+    /// in every layout.
+    fn piece(&self, first: i64, len: i64, like: &Tensor) -> Result<Tensor, TorchError> {
+        let weights = self.transcoder.W_enc.narrow(0, first, len)?.to_tensor()?;
+        Ok(weights.f_to_device(like.device())?.f_to_kind(like.kind())?.f_contiguous()?)
+    }
+
+    fn pre_activations(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        if let Some(W_enc) = &self.whole {
+            return Ok(x.linear(W_enc, Some(&self.b_enc)));
+        }
+        let n_features = self.b_enc.size()[0];
+        let pre = Tensor::empty([x.size()[0], n_features], (x.kind(), x.device()));
+        let mut first = 0;
+        while first < n_features {
+            let len = self.step.min(n_features - first);
+            let W_enc = self.piece(first, len, x)?;
+            pre.narrow(1, first, len).copy_(&x.linear(&W_enc, Some(&self.b_enc.narrow(0, first, len))));
+            self.transcoder.W_enc.narrow(0, first, len)?.release();
+            first += len;
+        }
+        Ok(pre)
+    }
+}
+
+impl Drop for Encoder<'_> {
+    fn drop(&mut self) {
+        self.transcoder.W_enc.release();
     }
 }
 

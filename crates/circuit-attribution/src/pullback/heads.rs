@@ -73,7 +73,7 @@ impl PullBack<'_> {
         if let Read::Feature(_) = read
             && top > split_at.get()
         {
-            let attention = &self.attention[top];
+            let attention = self.attention(top);
             g = &g + attention.mix(&g).matmul(&attention.value_to_stream);
         }
         for l in (split_at.get()..top).rev().map(Layer::from) {
@@ -84,10 +84,10 @@ impl PullBack<'_> {
             };
         }
         let alone = g.squeeze_dim(1); // [pos, d_model]
-        let by_head = self.attention[split_at.get()].by_head(&alone);
+        let by_head = self.attention(split_at.get()).by_head(&alone);
         let g = Tensor::f_cat(&[by_head, alone.unsqueeze(1)], 1)?;
         self.to_the_tokens(g, split_at.get(), &sums)?;
-        let places = self.replacement.by_position().visible_from(self.attention.len()).flatten();
+        let places = self.replacement.by_position().visible_from(self.n_layers).flatten();
         let places: Vec<_> = places.map(|place| place as i64).collect();
         Ok(sums.f_index_select(1, &Tensor::from_slice(&places).to_device(like.1))?)
     }
