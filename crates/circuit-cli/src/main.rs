@@ -7,9 +7,13 @@ mod args;
 mod attribute;
 mod describe;
 mod doctor;
+mod download;
 mod explain;
 mod failure;
+mod feature_pages;
 mod files;
+mod hub;
+mod inspect;
 mod nodes;
 mod open;
 mod plan;
@@ -77,6 +81,9 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
         Command::Describe(args) => describe::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Download(args) => download::run(&args),
+        Command::Cache(command) => download::cache(&command),
         Command::Doctor(args) => doctor::run(args),
     }
 }

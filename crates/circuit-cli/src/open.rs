@@ -4,7 +4,7 @@
 
 use crate::args::{Dtype, ModelArgs, PromptArgs};
 use crate::failure::{Code, Failure};
-use crate::plan;
+use crate::hub::Finder;
 use circuit_index::TokenId;
 use circuit_model::Model;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
@@ -24,15 +24,16 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn new(args: &ModelArgs) -> Result<Self, Failure> {
-        let model = plan::local_folder(&args.model, "model")?;
-        let transcoders = plan::local_folder(&args.transcoder_set, "transcoder")?;
+        let (found, set) = Finder::new(args.offline).pair(args.model.as_deref(), &args.transcoder_set)?;
+        let (model, transcoders) = (&found.folder, set.folder);
         set_threads(args.threads)?;
         let device = device(args.device.as_deref())?;
-        let tokenizer = Tokenizer::open(&model).map_err(Failure::tokenizer)?;
-        let model = Model::open(&model, kind(args.dtype), device)?;
+        let tokenizer = Tokenizer::open(model).map_err(Failure::tokenizer)?;
+        let model = Model::open(model, kind(args.dtype), device)?;
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
-        let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
+        let ignored = args.ignored_positions.or(found.ignored_positions());
+        let ignored = ignored.unwrap_or(model.spec().ignored_positions);
         Ok(Self { model, set, tokenizer, ignored })
     }
 

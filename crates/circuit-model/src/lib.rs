@@ -23,6 +23,7 @@ pub mod tokenizer;
 
 pub use config::SpecError;
 pub use error::ModelError;
+pub use family::ignored_positions;
 pub use hooks::{Hooks, Visitor};
 pub use mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
 pub use model::{Attention, Block, Model, TokenBatch};

@@ -5,10 +5,12 @@
 
 mod error;
 mod files;
+mod headers;
 mod npz;
 pub mod runtime;
 mod shim;
 
 pub use error::{TorchError, guard};
 pub use files::{TensorFile, TensorStore};
+pub use headers::{TensorHeader, tensor_headers};
 pub use shim::{inference_mode, tensor_over};

@@ -9,10 +9,12 @@
 mod config;
 mod error;
 mod files;
+mod folder;
 mod layout;
 mod set;
 mod transcoder;
 
 pub use error::TranscoderError;
+pub use folder::{SetFolder, SetOutline};
 pub use set::{SetDescription, SetInfo, TranscoderSet};
 pub use transcoder::{Activation, ActiveFeatures, Transcoder};

@@ -12,11 +12,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What goes wrong.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The connection ends after so many bytes of the body.
     Cut(usize),
     /// A status, with headers, in place of the answer.
@@ -43,22 +43,22 @@ struct State {
 }
 
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub path: String,
-    pub host: String,
-    pub range: Option<String>,
-    pub token: Option<String>,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) host: String,
+    pub(crate) range: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// A running hub; it ends with the test's process.
 #[derive(Clone)]
-pub struct TestHub {
-    pub port: u16,
+pub(crate) struct TestHub {
+    pub(crate) port: u16,
     state: Arc<Mutex<State>>,
 }
 
 impl TestHub {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
@@ -72,18 +72,18 @@ impl TestHub {
         hub
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub fn file(&self, repo: &str, name: &str, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn file(&self, repo: &str, name: &str, bytes: impl Into<Vec<u8>>) {
         let mut state = self.state.lock().unwrap();
         state.repos.entry(repo.into()).or_default().insert(name.into(), bytes.into());
     }
 
     /// All files below a folder.
     #[allow(dead_code, reason = "one of the two packages that use this file has no folders")]
-    pub fn folder(&self, repo: &str, prefix: &str, folder: &Path) {
+    pub(crate) fn folder(&self, repo: &str, prefix: &str, folder: &Path) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
@@ -95,21 +95,21 @@ impl TestHub {
     }
 
     #[allow(dead_code, reason = "as above")]
-    pub fn list(&self, repo: &str, entry: Value) {
+    pub(crate) fn list(&self, repo: &str, entry: Value) {
         self.state.lock().unwrap().listed.push((repo.into(), entry));
     }
 
     #[allow(dead_code, reason = "as above")]
-    pub fn fault(&self, path: &str, fault: Fault) {
+    pub(crate) fn fault(&self, path: &str, fault: Fault) {
         self.state.lock().unwrap().faults.push((path.into(), fault));
     }
 
-    pub fn gate(&self, repo: &str, token: &str) {
+    pub(crate) fn gate(&self, repo: &str, token: &str) {
         self.state.lock().unwrap().gated.insert(repo.into(), token.into());
     }
 
     /// What was asked for since the last call.
-    pub fn log(&self) -> Vec<Request> {
+    pub(crate) fn log(&self) -> Vec<Request> {
         std::mem::take(&mut self.state.lock().unwrap().log)
     }
 }
@@ -122,11 +122,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub fn git_hash(bytes: &[u8]) -> String {
+pub(crate) fn git_hash(bytes: &[u8]) -> String {
     hex(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
@@ -137,7 +137,7 @@ fn serve(stream: TcpStream, port: u16, state: &Mutex<State>) {
         if reader.read_line(&mut line).unwrap_or(0) == 0 {
             return;
         }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let path = line.split(' ').nth(1).unwrap_or_default().replace("%20", " ");
         let mut request = Request { path: path.clone(), host: String::new(), range: None, token: None };
         loop {
             let mut header = String::new();
@@ -272,7 +272,7 @@ fn part(bytes: &[u8], request: &Request, fault: Option<&Fault>) -> Answer {
 
 /// A GET, for what is not asked by a hub.
 #[allow(dead_code, reason = "as above")]
-pub fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let host = address.strip_prefix("http://").unwrap().split('/').next().unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
