@@ -7,6 +7,7 @@ mod golden;
 mod golden_tokens;
 mod graph_files;
 mod hooks;
+mod hub;
 mod layouts;
 mod linearity;
 mod random;
