@@ -46,7 +46,10 @@ fn the_program_introduces_itself() {
     err|   paths         The strongest paths through a raw graph, from a token (or any node) to an output
     err|   query-key     Why a head looks where it looks: the pairs of sources that make up its attention
     err|                 scores
-    err|   describe      What a model folder, a transcoder folder or a graph file is
+    err|   describe      What a model, a transcoder set or a graph file is
+    err|   inspect       The tensors of files, folders or names on the hub, by their headers alone
+    err|   download      Bring a model, a transcoder set or both from the hub into the cache
+    err|   cache         What the hub's cache holds, and removing it
     err|   doctor        What this machine has: LibTorch, devices, memory
     err|   help          Print this message or the help of the given subcommand(s)
     err| 
@@ -226,9 +229,9 @@ fn refusals() {
     exit 4
     err| error: "Dallas is" is not one token but 2: "Dallas" (95), "is" (504)
     "#);
-    assert_snapshot!(said(&["attribute", "-m", "google/gemma-2-2b", "-t", "gemma", "-p", "a"]), @"
+    assert_snapshot!(said(&["attribute", "-m", "./none", "-t", "gemma", "-p", "a"]), @"
     exit 3
-    err| error: google/gemma-2-2b: no such model folder
-    err| hint: hub names are not supported yet: give a local folder
+    err| error: ./none: no such model folder, and no name on the hub
+    err| hint: names on the hub are owner/repo[/sub/folder][@revision]
     ");
 }
