@@ -13,6 +13,7 @@ mod golden_tokens;
 mod graph_files;
 mod hooks;
 mod hostile;
+mod hub;
 mod interventions;
 mod layouts;
 mod linearity;

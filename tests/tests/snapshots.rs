@@ -228,9 +228,9 @@ fn refusals() {
     exit 4
     err| error: "Dallas is" is not one token but 2: "Dallas" (95), "is" (504)
     "#);
-    assert_snapshot!(said(&["attribute", "-m", "google/gemma-2-2b", "-t", "gemma", "-p", "a"]), @"
+    assert_snapshot!(said(&["attribute", "-m", "./none", "-t", "gemma", "-p", "a"]), @"
     exit 3
-    err| error: google/gemma-2-2b: no such model folder
-    err| hint: hub names are not supported yet: give a local folder
+    err| error: ./none: no such model folder, and no name on the hub
+    err| hint: names on the hub are owner/repo[/sub/folder][@revision]
     ");
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// The half of the workspace that needs no LibTorch, and this tool.
-const WITHOUT_LIBTORCH: [&str; 10] = [
+const WITHOUT_LIBTORCH: [&str; 12] = [
     "-p",
     "circuit-index",
     "-p",
@@ -19,6 +19,8 @@ const WITHOUT_LIBTORCH: [&str; 10] = [
     "circuit-format",
     "-p",
     "circuit-server",
+    "-p",
+    "circuit-hub",
     "-p",
     "xtask",
 ];

@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode};
 const ARROWS: &[(&str, &[&str])] = &[
     ("circuit-index", &[]),
     ("circuit-torch", &[]),
+    ("circuit-hub", &[]),
     ("circuit-graph", &["circuit-index"]),
     ("circuit-format", &["circuit-index", "circuit-graph"]),
     ("circuit-server", &["circuit-index", "circuit-graph", "circuit-format"]),
@@ -54,7 +55,7 @@ const TOPS: &[&str] = &["circuit-cli", "circuit-tests", "circuit-benches"];
 
 /// The half that builds and tests without LibTorch.
 const WITHOUT_LIBTORCH: &[&str] =
-    &["circuit-index", "circuit-graph", "circuit-format", "circuit-server", "xtask"];
+    &["circuit-index", "circuit-graph", "circuit-format", "circuit-server", "circuit-hub", "xtask"];
 
 /// Families are named in one folder alone; `llama3` is also the published name of a way to stretch rotary positions, and
 /// GemmaScope that of transcoder sets.

@@ -45,8 +45,15 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Rewrite a transcoder set of any readable layout into the one whose files are used as they lie.
     Convert(ConvertArgs),
-    /// What a model folder, a transcoder folder or a graph file is.
+    /// What a model, a transcoder set or a graph file is.
     Describe(DescribeArgs),
+    /// The tensors of files, folders or names on the hub, by their headers alone.
+    Inspect(InspectArgs),
+    /// Bring a model, a transcoder set or both from the hub into the cache.
+    Download(DownloadArgs),
+    /// What the hub's cache holds, and removing it.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// What this machine has: LibTorch, devices, memory; and whether a prompt would fit.
     Doctor(Box<DoctorArgs>),
 }
@@ -97,10 +104,12 @@ pub(crate) struct ChatArgs {
 /// `attribute`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct AttributeArgs {
-    /// Model: a local folder with config.json, safetensors and tokenizer.json.
+    /// Model: a local folder with config.json, safetensors and tokenizer.json, or a name on the hub, owner/repo[@revision].
+    /// Without it, the one that the set was made for.
     #[arg(short, long)]
     pub(crate) model: Option<String>,
-    /// Transcoder set: a local folder with config.yaml, or a run of sparsify.
+    /// Transcoder set: a local folder with config.yaml, a run of sparsify, or a name on the hub,
+    /// owner/repo[/sub/folder][@revision]; `gemma` and `llama` are short for published ones.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: String,
     /// The prompt.
@@ -155,6 +164,9 @@ pub(crate) struct AttributeArgs {
     /// Type of the weights; the pull-back is carried in at least float32.
     #[arg(long, value_enum, default_value_t = Dtype::Float32)]
     pub(crate) dtype: Dtype,
+    /// Ask no server: take what is in the hub's cache.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// cpu, cuda or cuda:N; the first GPU if there is one.
     #[arg(long)]
     pub(crate) device: Option<String>,
@@ -180,7 +192,7 @@ pub(crate) struct AttributeArgs {
     #[arg(long)]
     pub(crate) port: Option<u16>,
     /// Feature records for the server (see --server); as in `serve`, may be given several times.
-    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR")]
+    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR|NAME")]
     pub(crate) features_dirs: Vec<String>,
     /// Accepted for habit's sake: there is one engine.
     #[arg(long)]
@@ -240,9 +252,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, alias = "allow_host", value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
     /// Folder with feature records: a transcoder set, or single files <scan>/<number>.json. Say which scan it belongs to
-    /// where its config.yaml does not. May be given several times.
-    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR")]
+    /// where its config.yaml does not. Or a transcoder set on the hub, owner/repo[/sub/folder][@revision], whose pages are fetched
+    /// as they are looked at; nothing is fetched that is not named here. May be given several times.
+    #[arg(long = "features-dir", alias = "features_dir", value_name = "[SCAN=]DIR|NAME")]
     pub(crate) features_dirs: Vec<String>,
+    /// Ask no server: of sets on the hub, show the feature pages that were seen before.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Folder with the built page, in place of the one in this program.
     #[arg(long, alias = "frontend_dir")]
     pub(crate) frontend_dir: Option<PathBuf>,
@@ -290,9 +306,12 @@ pub(crate) struct GraphFilesArgs {
     /// Largest .pt to write (it is square), such as 4G.
     #[arg(long, alias = "pt_limit", default_value = "8G", value_parser = parse_bytes)]
     pub(crate) pt_limit: u64,
-    /// Folder of the model, for the words of a graph that holds only token ids, as Python's .pt files do.
+    /// The model (a folder, or a name on the hub), for the words of a graph that holds only token ids, as Python's .pt files do.
     #[arg(short, long)]
-    pub(crate) model: Option<PathBuf>,
+    pub(crate) model: Option<String>,
+    /// Ask no server: take what is in the hub's cache.
+    #[arg(long)]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) thresholds: ThresholdArgs,
     /// What the page shows at first: the view (pins, groups, labels) of another graph file, or a file with a view alone.
@@ -306,10 +325,10 @@ pub(crate) struct GraphFilesArgs {
 /// A model and its transcoders, for looking closer.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// Model: a local folder with config.json, safetensors and tokenizer.json.
+    /// Model: a local folder, or a name on the hub. Without it, the one that the set was made for.
     #[arg(short, long)]
-    pub(crate) model: String,
-    /// Transcoder set: a local folder.
+    pub(crate) model: Option<String>,
+    /// Transcoder set: a local folder, or a name on the hub.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: String,
     /// How many leading positions have neither features nor errors; the model's description knows.
@@ -318,6 +337,9 @@ pub(crate) struct ModelArgs {
     /// Type of the weights.
     #[arg(long, value_enum, default_value_t = Dtype::Float32)]
     pub(crate) dtype: Dtype,
+    /// Ask no server: take what is in the hub's cache.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// cpu, cuda or cuda:N; the first GPU if there is one.
     #[arg(long)]
     pub(crate) device: Option<String>,
@@ -560,8 +582,11 @@ pub(crate) struct ScoresArgs {
 /// `convert`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ConvertArgs {
-    /// Transcoder set: a local folder.
+    /// Transcoder set: a local folder, or a name on the hub.
     pub(crate) set: String,
+    /// Ask no server.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Folder for config.yaml and the files of the layers. The config comes last: without it, what is there is no set.
     #[arg(short, long)]
     pub(crate) output: PathBuf,
@@ -576,17 +601,65 @@ pub(crate) struct ConvertArgs {
 /// `describe`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct DescribeArgs {
-    /// Model folder, transcoder folder, or graph file (.safetensors, .pt, .json).
-    pub(crate) path: PathBuf,
+    /// Model or transcoder set (a folder, or a name on the hub), or graph file (.safetensors, .pt, .json).
+    pub(crate) path: String,
+    /// Ask no server: take what is in the hub's cache.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// `inspect`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// A .safetensors or .npz file, a folder with some, or a name on the hub: owner/repo[/folder or file][@revision].
+    pub(crate) path: String,
+    /// Ask no server: take what is in the hub's cache.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `download`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct DownloadArgs {
+    /// Model: owner/repo[@revision].
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// Transcoder set: owner/repo[/sub/folder][@revision], `gemma`, `llama`, or a local folder whose config.yaml lists files on
+    /// the hub.
+    #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
+    pub(crate) transcoder_set: Option<String>,
+}
+
+/// `cache`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CacheCommand {
+    /// Repositories and revisions with their sizes.
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove repositories, or single revisions of them, by their exact names.
+    Remove {
+        /// owner/repo or owner/repo@revision; a revision is a commit, or a branch or tag in the cache.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
 /// `doctor`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Plan for this model: a local folder.
+    /// Plan for this model: a local folder, or a name on the hub that is in the cache.
     #[arg(short, long, requires = "transcoder_set")]
     pub(crate) model: Option<String>,
-    /// Plan for this transcoder set: a local folder.
+    /// Plan for this transcoder set, likewise.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"], requires = "model")]
     pub(crate) transcoder_set: Option<String>,
     #[command(flatten)]

@@ -31,8 +31,10 @@ use tch::{Kind, Tensor};
 /// A transcoder that leaves more than this unexplained, on average over layers, explains next to nothing.
 const UNEXPLAINED_WARNING: f64 = 0.9;
 
-pub(crate) fn run(args: AttributeArgs) -> Result<String, Failure> {
+pub(crate) fn run(mut args: AttributeArgs) -> Result<String, Failure> {
     let mut plan = Plan::new(&args)?;
+    // From here on it does not matter who said it.
+    args.ignored_positions = args.ignored_positions.or(plan.ignored_positions);
     let server = plan.server.take();
     let text = trace(&args, &plan)?;
     let Some(server) = server else { return Ok(text) };
@@ -221,7 +223,7 @@ fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Token
     let first = spec.layers.first();
     let attn = |get: fn(&circuit_model::spec::AttnSpec) -> usize| first.map_or(0, |l| get(&l.attn));
     ModelInfo {
-        name: info.model_name.clone().unwrap_or_else(|| plan::folder_name(&plan.model)),
+        name: model_name(plan, info.model_name.as_deref()),
         architecture: spec.architecture.clone(),
         n_layers: spec.n_layers(),
         d_model: spec.d_model,
@@ -234,6 +236,12 @@ fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Token
         dtype: plan.dtype.into(),
         scan: info.scan.clone(),
     }
+}
+
+/// A model's name: as the set gives it, else as on the hub, else its folder's.
+fn model_name(plan: &Plan, by_the_set: Option<&str>) -> String {
+    let on_hub = || plan.model_name.as_ref().map(|name| name.repo.to_string());
+    by_the_set.map(str::to_owned).or_else(on_hub).unwrap_or_else(|| plan::folder_name(&plan.model))
 }
 
 /// What flags of the Python command line mean here.

@@ -17,7 +17,7 @@ use circuit_model::spec::ModelSpec;
 use circuit_model::{Model, ModelError, WeightSizes};
 use circuit_replacement::Cuts;
 use circuit_torch::runtime;
-use circuit_transcoder::{SetSizes, TranscoderSet};
+use circuit_transcoder::{SetFolder, SetSizes, TranscoderSet};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
@@ -99,7 +99,7 @@ enum Level {
 
 impl Budget {
     /// Reads the headers of local folders and plans.
-    pub(crate) fn new(model: &Path, transcoders: &Path, request: Request) -> Result<Self, Failure> {
+    pub(crate) fn new(model: &Path, transcoders: &SetFolder, request: Request) -> Result<Self, Failure> {
         let spec = Model::describe(model)?;
         match request.n_pos {
             0 => return Err(ModelError::EmptyPrompt.into()),

@@ -4,8 +4,8 @@
 
 use crate::args::ConvertArgs;
 use crate::failure::{Code, Failure};
+use crate::hub::Finder;
 use crate::open::kind;
-use crate::plan;
 use crate::say::say;
 use crate::stop::CleanStop;
 use circuit_format::{FormatError, write_atomically};
@@ -17,8 +17,10 @@ use std::path::Path;
 use tch::Kind;
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<String, Failure> {
-    let source = plan::local_folder(&args.set, "transcoder")?;
+    let found = Finder::new(args.offline).find(None, Some(&args.set), false)?.1;
+    let source = found.ok_or_else(|| Failure::usage("no transcoder set"))?.folder;
     let set = Conversion::open(&source)?;
+    let source = source.path;
     let folder = &args.output;
     prepare(folder, &set, args.overwrite)?;
 

@@ -1,8 +1,9 @@
 //! `describe`: a model folder, a transcoder folder, or a graph file, on one page.
 
 use crate::args::DescribeArgs;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::files;
+use crate::hub::{self, Finder, Need, Place};
 use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::Model;
@@ -10,25 +11,38 @@ use circuit_model::spec::{
     Act, AttnSpec, ExpertsSpec, Gain, Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec,
     Reach, RopeScaling,
 };
-use circuit_transcoder::{SetDescription, TranscoderSet};
+use circuit_transcoder::{SetDescription, SetFolder, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
 
 pub(crate) fn run(args: DescribeArgs) -> Result<String, Failure> {
-    let path = &args.path;
+    let name = match hub::place(&args.path, "file or") {
+        Ok(Place::Local(path)) => return local(&path, &args),
+        Ok(Place::Hub(name)) => name,
+        Err(failure) => return Err(failure),
+    };
+    let finder = Finder::new(args.offline);
+    if !hub::is_set_on_hub(&finder, &name)? {
+        // Its config is all that is needed.
+        let found = finder.model_part(&args.path, Need::Config)?;
+        let mut spec = Model::describe(&found.folder)?;
+        spec.ignored_positions = found.ignored_positions().unwrap_or(spec.ignored_positions);
+        return Ok(model(&spec));
+    }
+    transcoders(&finder.cached_set(&args.path)?.folder)
+}
+
+fn local(path: &Path, args: &DescribeArgs) -> Result<String, Failure> {
     // Some sets have a config.json too, about their training.
     if TranscoderSet::is_in(path) {
-        return transcoders(path);
+        return transcoders(&Finder::new(args.offline).cached_set(&args.path)?.folder);
     }
     if path.join("config.json").is_file() {
         return Ok(model(&Model::describe(path)?));
     }
     if path.is_dir() {
-        return transcoders(path)
+        return transcoders(&path.into())
             .map_err(|failure| failure.hint("a model's folder would have a config.json"));
-    }
-    if !path.exists() {
-        return Err(Failure::new(Code::Input, format!("{}: no such file or folder", path.display())));
     }
     graph(path)
 }
@@ -161,8 +175,8 @@ fn stretch(scaling: RopeScaling) -> String {
     }
 }
 
-fn transcoders(path: &Path) -> Result<String, Failure> {
-    let SetDescription { info, cross_layer, layout, layers } = TranscoderSet::describe(path)?;
+fn transcoders(folder: &SetFolder) -> Result<String, Failure> {
+    let SetDescription { info, cross_layer, layout, layers } = TranscoderSet::describe(folder)?;
     let kind = if cross_layer { "cross-layer" } else { "per layer" };
     let mut text = format!(
         "transcoder set     {kind}, {} layers\nlayout             {layout}\nscan               {}\nmodel              {}\nreads              {}\nwrites             {}\n",

@@ -3,7 +3,8 @@
 use crate::args::DoctorArgs;
 use crate::budget::{Budget, Request};
 use crate::failure::Failure;
-use crate::{machine, open, plan};
+use crate::hub::Finder;
+use crate::{machine, open};
 use circuit_model::tokenizer::Tokenizer;
 use circuit_torch::runtime;
 
@@ -57,8 +58,9 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<String, Failure> {
 /// The plan for the model and prompt that were named, if any were.
 fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
     let (Some(model), Some(set)) = (&args.model, &args.transcoder_set) else { return Ok(None) };
-    let model = plan::local_folder(model, "model")?;
-    let transcoders = plan::local_folder(set, "transcoder")?;
+    // A plan fetches nothing.
+    let (found, set) = Finder::new(true).pair(Some(model), set)?;
+    let (model, transcoders) = (found.folder.clone(), set.folder);
     let n_pos = match args.tokens {
         Some(n) => n,
         None => {
@@ -70,7 +72,7 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         kind: open::kind(args.dtype),
         device: open::device(args.device.as_deref())?,
         n_pos,
-        ignored: args.ignored_positions,
+        ignored: args.ignored_positions.or(found.ignored_positions()),
         n_targets: args.max_n_logits,
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,

@@ -50,6 +50,11 @@ impl Failure {
         self
     }
 
+    /// A hint where there is no better one yet.
+    pub(crate) fn hint_if_none(self, hint: &str) -> Self {
+        if self.hint.is_none() { self.hint(hint) } else { self }
+    }
+
     /// A file of a graph that cannot be read.
     pub(crate) fn reading(error: FormatError) -> Self {
         Self::new(Code::Input, error.to_string())

@@ -2,6 +2,7 @@
 
 use crate::args::GraphFilesArgs;
 use crate::failure::{Code, Failure};
+use crate::hub::{Finder, Need};
 use crate::plan::{self, RawFile};
 use crate::say::say;
 use crate::stop::CleanStop;
@@ -26,12 +27,13 @@ pub(crate) fn run(args: GraphFilesArgs) -> Result<String, Failure> {
     let RawGraph { mut graph, words_known, transcoder_list } = read_raw(&args.graph)?;
     match &args.model {
         Some(model) => {
-            let tokenizer = Tokenizer::open(model).map_err(Failure::tokenizer)?;
+            let model = Finder::new(args.offline).model_part(model, Need::Tokenizer)?;
+            let tokenizer = Tokenizer::open(&model.folder).map_err(Failure::tokenizer)?;
             let words = graph.tokens.iter().map(|&token| tokenizer.decode_token(token));
             graph.token_strings = words.collect::<Result<_, _>>().map_err(Failure::text)?;
         }
         None if !words_known => say(format_args!(
-            "warning: {} holds token ids without their words; -m MODEL_DIR brings them",
+            "warning: {} holds token ids without their words; -m MODEL brings them",
             args.graph.display()
         )),
         None => {}

@@ -10,11 +10,15 @@ mod chat;
 mod convert;
 mod describe;
 mod doctor;
+mod download;
 mod edit_args;
 mod explain;
 mod failure;
+mod feature_pages;
 mod files;
 mod generate;
+mod hub;
+mod inspect;
 mod intervene;
 mod machine;
 mod nodes;
@@ -93,6 +97,9 @@ fn run(args: Args) -> Result<String, Failure> {
         }
         Command::Convert(args) => convert::run(&args),
         Command::Describe(args) => describe::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Download(args) => download::run(&args),
+        Command::Cache(command) => download::cache(&command),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -5,7 +5,7 @@
 use crate::args::{Dtype, ModelArgs, PromptArgs};
 use crate::chat;
 use crate::failure::{Code, Failure};
-use crate::plan;
+use crate::hub::Finder;
 use circuit_index::TokenId;
 use circuit_intervention::Interventions;
 use circuit_model::Model;
@@ -27,15 +27,16 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn new(args: &ModelArgs) -> Result<Self, Failure> {
-        let model_folder = plan::local_folder(&args.model, "model")?;
-        let transcoders = plan::local_folder(&args.transcoder_set, "transcoder")?;
+        let (found, set) = Finder::new(args.offline).pair(args.model.as_deref(), &args.transcoder_set)?;
+        let (model_folder, transcoders) = (found.folder.clone(), set.folder);
         set_threads(args.threads)?;
         let device = device(args.device.as_deref())?;
         let tokenizer = Tokenizer::open(&model_folder).map_err(Failure::tokenizer)?;
         let model = Model::open(&model_folder, kind(args.dtype), device)?;
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
-        let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
+        let ignored = args.ignored_positions.or(found.ignored_positions());
+        let ignored = ignored.unwrap_or(model.spec().ignored_positions);
         Ok(Self { model, set, tokenizer, model_folder, ignored })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
 use crate::failure::{Code, Failure};
+use crate::hub::Finder;
 use crate::say::say;
 use crate::serve;
 use crate::view;
@@ -10,8 +11,10 @@ use circuit_format::{
     write_safetensors,
 };
 use circuit_graph::{Graph, Thresholds};
+use circuit_hub::HubName;
 use circuit_index::NodeLayout;
 use circuit_torch::runtime;
+use circuit_transcoder::SetFolder;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
@@ -70,7 +73,11 @@ impl RawFile {
 /// What `attribute` will do.
 pub(crate) struct Plan {
     pub(crate) model: PathBuf,
-    pub(crate) transcoders: PathBuf,
+    /// What the model is called on the hub, if it comes from there.
+    pub(crate) model_name: Option<HubName>,
+    /// How many leading positions are ignored, where the model's name tells.
+    pub(crate) ignored_positions: Option<usize>,
+    pub(crate) transcoders: SetFolder,
     pub(crate) kind: Kind,
     pub(crate) dtype: &'static str,
     pub(crate) device: Device,
@@ -103,7 +110,7 @@ impl Plan {
         let thresholds = thresholds(args.thresholds)?;
         let view = args.view.as_deref().map(view::read).transpose()?.unwrap_or_default();
         let json = json_place(args.slug.as_deref(), args.graph_file_dir.as_deref())?;
-        let server = match (args.server, &json) {
+        let mut server = match (args.server, &json) {
             (false, _) => None,
             (true, Some((dir, slug))) => Some(serve::Plan::after_attribution(args, dir, slug.as_str())?),
             (true, None) => {
@@ -113,14 +120,12 @@ impl Plan {
             }
         };
         let raw = args.output.clone().map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
-        let Some(model) = &args.model else {
-            return Err(Failure::usage(
-                "no model: hub names are not supported yet, so the set's model cannot be fetched",
-            )
-            .hint("give a local folder with -m"));
-        };
-        let model = local_folder(model, "model")?;
-        let transcoders = local_folder(&args.transcoder_set, "transcoder")?;
+        // A plan fetches nothing.
+        let finder = Finder::new(args.offline || args.dry_run);
+        let (model, set) = finder.pair(args.model.as_deref(), &args.transcoder_set)?;
+        if let Some(server) = &mut server {
+            server.show_pages_of(&set, finder)?;
+        }
         if let Some(threads) = args.threads {
             runtime::set_threads(threads).map_err(|e| Failure::usage(e.to_string()))?;
             // Ranking and pruning have threads of their own.
@@ -138,24 +143,28 @@ impl Plan {
             Dtype::Float16 => (Kind::Half, "float16"),
             Dtype::Float64 => (Kind::Double, "float64"),
         };
-        Ok(Self { model, transcoders, kind, dtype, device, thresholds, raw, json, view, server })
+        let (model_name, ignored_positions) = (model.name.clone(), model.ignored_positions());
+        let (model, transcoders) = (model.folder, set.folder);
+        Ok(Self {
+            model,
+            model_name,
+            ignored_positions,
+            transcoders,
+            kind,
+            dtype,
+            device,
+            thresholds,
+            raw,
+            json,
+            view,
+            server,
+        })
     }
 }
 
 /// Thresholds within 0 to 1.
 pub(crate) fn thresholds(args: ThresholdArgs) -> Result<Thresholds, Failure> {
     Ok(Thresholds::new(args.node_threshold, args.edge_threshold)?)
-}
-
-/// A folder that is there; anything else may be a hub name, which is still to come.
-pub(crate) fn local_folder(name: &str, what: &str) -> Result<PathBuf, Failure> {
-    let path = PathBuf::from(name);
-    if path.exists() {
-        return Ok(path);
-    }
-    let failure = Failure::new(Code::Input, format!("{name}: no such {what} folder"));
-    let hub = name.starts_with("hf://") || (name.split('/').count() == 2 && !name.starts_with(['.', '/']));
-    Err(if hub { failure.hint("hub names are not supported yet: give a local folder") } else { failure })
 }
 
 /// The last part of a folder's path, also of `.`.

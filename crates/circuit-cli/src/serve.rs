@@ -5,11 +5,14 @@
 
 use crate::args::{AttributeArgs, PORT, ServeArgs};
 use crate::failure::{Code, Failure};
-use circuit_server::{FeatureFolder, Frontend, Limits, Server, ServerConfig, ServerError};
+use crate::feature_pages;
+use crate::hub::{Finder, FoundSet};
+use circuit_hub::HubName;
+use circuit_server::{FeatureFolder, Frontend, Limits, RemoteFeatures, Server, ServerConfig, ServerError};
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,11 +35,13 @@ pub(crate) fn run(args: ServeArgs) -> Result<String, Failure> {
         return Err(Failure::new(Code::Input, message)
             .hint("`circuit-tracer attribute --slug … --graph-file-dir …` makes one"));
     }
+    let (features, remote_features) = feature_places(&args.features_dirs, args.offline)?;
     let config = ServerConfig {
         host: args.host,
         port: args.port,
         graphs: args.graph_file_dir,
-        features: args.features_dirs.iter().map(|text| feature_folder(text)).collect(),
+        features,
+        remote_features,
         frontend: args.frontend_dir.map_or(Frontend::Embedded, Frontend::Folder),
         allowed_hosts: args.allow_host,
         limits: limits(),
@@ -53,7 +58,7 @@ impl Plan {
         slug: &str,
     ) -> Result<Self, Failure> {
         let host = "127.0.0.1".to_owned();
-        let features: Vec<_> = args.features_dirs.iter().map(|text| feature_folder(text)).collect();
+        let (features, remote_features) = feature_places(&args.features_dirs, args.offline)?;
         if let Some(missing) = features.iter().find(|folder| !folder.path.is_dir()) {
             let message = format!("{}: no such folder of feature records", missing.path.display());
             return Err(Failure::new(Code::Input, message));
@@ -66,22 +71,55 @@ impl Plan {
             port,
             graphs: folder.into(),
             features,
+            remote_features,
             frontend: Frontend::Embedded,
             allowed_hosts: Vec::new(),
             limits: limits(),
         };
         Ok(Self { config, verbose: args.verbose, slug: Some(slug.into()) })
     }
+
+    /// Shows the pages of the set that was traced with, too: whoever names a set on the hub may be shown what belongs to it.
+    pub(crate) fn show_pages_of(&mut self, set: &FoundSet, finder: Finder) -> Result<(), Failure> {
+        self.config.remote_features.extend(feature_pages::of_set(set, finder)?);
+        Ok(())
+    }
 }
 
-/// `DIR` or `SCAN=DIR`. A folder whose name has a `=` in it is a folder.
-fn feature_folder(text: &str) -> FeatureFolder {
-    match text.split_once('=') {
-        Some((scan, path)) if !scan.is_empty() && !Path::new(text).exists() => {
-            FeatureFolder { scan: Some(scan.into()), path: PathBuf::from(path) }
+/// A place of feature records.
+#[derive(Debug, PartialEq, Eq)]
+enum Records {
+    Folder(FeatureFolder),
+    /// A set on the hub, and what graphs call it.
+    Hub(HubName, Option<String>),
+}
+
+/// `DIR`, `NAME`, `SCAN=DIR` or `SCAN=NAME`. What exists is a folder, even with a `=` in its name.
+fn records(text: &str) -> Records {
+    let (scan, place) = match text.split_once('=') {
+        Some((scan, place)) if !scan.is_empty() && !Path::new(text).exists() => {
+            (Some(scan.to_owned()), place)
         }
-        _ => FeatureFolder { scan: None, path: text.into() },
+        _ => (None, text),
+    };
+    match place.parse() {
+        Ok(name) if !Path::new(place).exists() => Records::Hub(name, scan),
+        _ => Records::Folder(FeatureFolder { scan, path: place.into() }),
     }
+}
+
+fn feature_places(
+    texts: &[String],
+    offline: bool,
+) -> Result<(Vec<FeatureFolder>, Vec<RemoteFeatures>), Failure> {
+    let (mut folders, mut remote) = (Vec::new(), Vec::new());
+    for text in texts {
+        match records(text) {
+            Records::Folder(folder) => folders.push(folder),
+            Records::Hub(name, scan) => remote.push(feature_pages::of_name(name, scan.as_deref(), offline)?),
+        }
+    }
+    Ok((folders, remote))
 }
 
 fn limits() -> Limits {
@@ -164,14 +202,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_records_may_have_a_scan() {
-        let folder = |scan: Option<&str>, path: &str| FeatureFolder {
-            scan: scan.map(str::to_owned),
-            path: path.into(),
+    fn a_place_of_records_may_have_a_scan() {
+        let folder = |scan: Option<&str>, path: &str| {
+            Records::Folder(FeatureFolder { scan: scan.map(str::to_owned), path: path.into() })
         };
-        assert_eq!(feature_folder("a/b"), folder(None, "a/b"));
-        assert_eq!(feature_folder("acme/toy@v2=a/b"), folder(Some("acme/toy@v2"), "a/b"));
-        assert_eq!(feature_folder("x=a=b"), folder(Some("x"), "a=b"));
-        assert_eq!(feature_folder("=a"), folder(None, "=a"));
+        let hub =
+            |scan: Option<&str>, name: &str| Records::Hub(name.parse().unwrap(), scan.map(str::to_owned));
+        assert_eq!(records("./a/b"), folder(None, "./a/b"));
+        assert_eq!(records("acme/toy@v2=/a/b"), folder(Some("acme/toy@v2"), "/a/b"));
+        assert_eq!(records("x=/a=b"), folder(Some("x"), "/a=b"));
+        assert_eq!(records("=a"), folder(None, "=a"));
+        assert_eq!(records("src"), folder(None, "src"));
+        assert_eq!(records("acme/toy@v2"), hub(None, "acme/toy@v2"));
+        assert_eq!(records("my/scan=acme/toy/sub"), hub(Some("my/scan"), "acme/toy/sub"));
     }
 }

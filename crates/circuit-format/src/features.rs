@@ -6,7 +6,7 @@
 
 mod packed;
 
-pub use packed::{PACKED_INDEX, PackedFeatures};
+pub use packed::{PACKED_INDEX, PackedFeatures, PackedIndex, unpack_record};
 
 use crate::confined::file_inside;
 use crate::{FormatError, feature_number};

@@ -79,6 +79,7 @@ fn start(graphs: std::path::PathBuf) -> Result<SocketAddr, Box<dyn Error>> {
         port: 0,
         graphs,
         features: Vec::new(),
+        remote_features: Vec::new(),
         frontend: Frontend::Embedded,
         allowed_hosts: Vec::new(),
         limits: Limits {

@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         port: 0, // any that is free
         graphs: graphs.path().into(),
         features: Vec::new(),
+        remote_features: Vec::new(),
         frontend: Frontend::Embedded,
         allowed_hosts: Vec::new(),
         limits,

@@ -352,7 +352,8 @@ fn pair(scores: Scores) -> ScorePair {
         (status = 200, description = "The record as it is stored, unpacked", body = Object),
         (status = 304, description = "The client has this record"),
         (status = 404, description = "No folder answers to this scan (code `unknown_scan`), or it knows nothing about the feature \
-            (code `no_feature_data`)", body = Failure)
+            (code `no_feature_data`)", body = Failure),
+        (status = 502, description = "The set lies elsewhere and cannot be reached (code `unreachable`)", body = Failure)
     )
 )]
 async fn feature(
@@ -377,6 +378,11 @@ async fn feature(
         Ok(crate::features::Found::NoSet) => {
             let message = format!("no folder of feature records answers to `{name}`");
             Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_scan", message))
+        }
+        Ok(crate::features::Found::Unreachable(why)) => {
+            tracing::warn!("feature {index} of layer {layer} of `{name}`: {why}");
+            let message = format!("`{name}` cannot be reached: {why}");
+            Err(ApiError::new(StatusCode::BAD_GATEWAY, "unreachable", message))
         }
         Err(e) => Err(e.into()),
     }

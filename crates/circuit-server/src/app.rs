@@ -39,7 +39,7 @@ impl App {
         hosts: guard::Hosts,
         openapi: String,
     ) -> Result<Self, ServerError> {
-        let ServerConfig { graphs: folder, features, frontend, limits, .. } = config;
+        let ServerConfig { graphs: folder, features, remote_features, frontend, limits, .. } = config;
         let graphs = GraphStore::open_folder(folder.clone());
         let graphs = graphs.map_err(|source| ServerError::Folder {
             path: folder,
@@ -56,7 +56,7 @@ impl App {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             graphs,
-            features: FeatureStore::open(features)?,
+            features: FeatureStore::open(features, remote_features)?,
             frontend,
             limits,
             hosts,

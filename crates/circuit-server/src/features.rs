@@ -2,11 +2,12 @@
 //!
 //! A folder is a transcoder set (its records packed in it or in `features/` below it) or a folder of single files,
 //! `<scan>/<number>.json`. It answers to the name given with it; without one, to those that the attribution itself may
-//! have written as `scan`: the name in its `config.yaml`, the folder's own name, its path. Nothing is fetched from
-//! anywhere. Everything here blocks.
+//! have written as `scan`: the name in its `config.yaml`, the folder's own name, its path. Sets that lie
+//! elsewhere (`remote.rs`) are asked last. Everything here blocks.
 
 use crate::ServerError;
 use crate::etag::Stamp;
+use crate::remote::{RemoteFeatures, RemoteSet};
 use circuit_format::{FormatError, PACKED_INDEX, PackedFeatures, file_inside, read_feature_json};
 use circuit_index::{FeatureIndex, Layer};
 use serde::Deserialize;
@@ -30,6 +31,7 @@ const BELOW: &str = "features";
 #[derive(Debug)]
 pub(crate) struct FeatureStore {
     sets: Vec<Set>,
+    remote: Vec<RemoteSet>,
 }
 
 #[derive(Debug)]
@@ -55,10 +57,15 @@ pub(crate) enum Found {
     NoRecord,
     /// No folder answers to this scan.
     NoSet,
+    /// The set lies elsewhere and cannot be reached: why.
+    Unreachable(String),
 }
 
 impl FeatureStore {
-    pub(crate) fn open(folders: Vec<FeatureFolder>) -> Result<Self, ServerError> {
+    pub(crate) fn open(
+        folders: Vec<FeatureFolder>,
+        remote: Vec<RemoteFeatures>,
+    ) -> Result<Self, ServerError> {
         let open = |folder: FeatureFolder| {
             let failed = |source| ServerError::Folder {
                 path: folder.path.clone(),
@@ -70,7 +77,8 @@ impl FeatureStore {
             let names = names(&folder, &real);
             Ok(Set { names, folder: real, packed: Mutex::new(None) })
         };
-        Ok(Self { sets: folders.into_iter().map(open).collect::<Result<_, _>>()? })
+        let sets = folders.into_iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { sets, remote: remote.into_iter().map(RemoteSet::new).collect() })
     }
 
     /// What is known about a feature, as it is stored.
@@ -88,11 +96,13 @@ impl FeatureStore {
         if let (None, Some(set)) = (&record, only) {
             record = set.record(layer, index)?;
         }
-        Ok(match record {
-            Some(record) => Found::Record(record),
-            None if known => Found::NoRecord,
-            None => Found::NoSet,
-        })
+        if let Some(record) = record {
+            return Ok(Found::Record(record));
+        }
+        match self.remote.iter().find(|set| set.answers_to(scan)) {
+            Some(set) => set.record(layer, index),
+            None => Ok(if known { Found::NoRecord } else { Found::NoSet }),
+        }
     }
 
     /// The folder of single files that a scan names by its path below one of ours.
@@ -201,7 +211,7 @@ mod tests {
             scan: scan.map(str::to_owned),
             path: path.to_path_buf(),
         };
-        FeatureStore::open(folders.iter().map(folder).collect()).unwrap()
+        FeatureStore::open(folders.iter().map(folder).collect(), Vec::new()).unwrap()
     }
 
     fn found(store: &FeatureStore, scan: &str) -> Found {

@@ -19,10 +19,12 @@ mod legacy;
 mod openapi;
 mod page;
 mod range;
+mod remote;
 mod server;
 mod store;
 
 pub use error::ServerError;
 pub use features::FeatureFolder;
 pub use page::Frontend;
+pub use remote::{RecordSource, RemoteFeatures};
 pub use server::{Limits, Server, ServerConfig};

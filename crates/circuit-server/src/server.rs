@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::error::ApiError;
 use crate::guard::{self, Hosts};
-use crate::{FeatureFolder, Frontend, ServerError, api, legacy};
+use crate::{FeatureFolder, Frontend, RemoteFeatures, ServerError, api, legacy};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -62,6 +62,8 @@ pub struct ServerConfig {
     pub graphs: PathBuf,
     /// Folders of feature records, the first that answers first.
     pub features: Vec<FeatureFolder>,
+    /// Sets whose records lie elsewhere, asked where no folder has the record.
+    pub remote_features: Vec<RemoteFeatures>,
     /// The page.
     pub frontend: Frontend,
     /// Further names by which the server may be called.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// A header larger than this is refused before it is parsed: real ones are far below.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// A tensor of a file.
 pub(crate) struct Entry {

@@ -5,6 +5,7 @@
 
 mod error;
 mod files;
+mod headers;
 mod npz;
 mod pages;
 pub mod runtime;
@@ -13,6 +14,7 @@ mod stored;
 
 pub use error::{TorchError, guard};
 pub use files::{Access, TensorFile, TensorHeader, TensorStore};
+pub use headers::{StoredHeader, tensor_headers};
 pub use pages::release;
 pub use shim::{inference_mode, tensor_over};
 pub use stored::Stored;

@@ -17,7 +17,7 @@ use zip::{CompressionMethod, ZipArchive};
 pub(crate) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Arrays in one file; a layer of weights has a handful.
-const MAX_ENTRIES: usize = 1024;
+pub(crate) const MAX_ENTRIES: usize = 1024;
 /// Bytes of an array's header; NumPy writes about a hundred.
 const MAX_HEADER: usize = 1 << 16;
 /// DEFLATE packs no tighter than this, so an entry that claims more is not what it says.
@@ -107,18 +107,18 @@ pub(crate) fn inflate(
 
 /// The header of a `.npy` array: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
 #[derive(Debug, PartialEq)]
-struct Header {
+pub(crate) struct Header {
     kind: Option<Kind>,
     /// As NumPy writes it.
-    dtype: String,
+    pub(crate) dtype: String,
     fortran: bool,
-    shape: Vec<i64>,
+    pub(crate) shape: Vec<i64>,
     /// Its own length, bytes.
     len: usize,
 }
 
 impl Header {
-    fn read(file: &mut impl Read) -> Result<Self, String> {
+    pub(crate) fn read(file: &mut impl Read) -> Result<Self, String> {
         let mut take = |n: usize| -> Result<Vec<u8>, String> {
             let mut bytes = vec![0; n];
             file.read_exact(&mut bytes).map(|()| bytes).map_err(|e| format!("its header: {e}"))

@@ -2,7 +2,8 @@
 //!
 //! That is `config.yaml`, or for a run of sparsify the `cfg.json` of each layer.
 
-use crate::TranscoderError;
+use crate::layout::numbered;
+use crate::{SetFolder, TranscoderError};
 use circuit_index::LayerSite;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -77,18 +78,22 @@ pub(crate) enum ConfigFamily {
     Sparsify,
 }
 
+/// A model's name, a scan, and a list of files.
+pub(crate) type Outline = (Option<String>, Option<String>, Option<Vec<String>>);
+
 const READABLE: &[LayerSite] = &[LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
 const WRITABLE: &[LayerSite] = &[LayerSite::MlpRawOut, LayerSite::MlpOut];
 
 impl Config {
-    pub(crate) fn open(folder: &Path) -> Result<Self, TranscoderError> {
+    pub(crate) fn open(set: &SetFolder) -> Result<Self, TranscoderError> {
+        let folder = &set.path;
         if !folder.is_dir() {
-            return Err(TranscoderError::NoFolder { path: folder.into() });
+            return Err(TranscoderError::NoFolder { path: folder.clone() });
         }
         match () {
-            () if folder.join(CONFIG).exists() => Self::circuit_tracer(folder),
+            () if folder.join(CONFIG).exists() => Self::circuit_tracer(set),
             () if folder.join(sparsify_config(0)).exists() => Self::sparsify(folder),
-            () => Err(TranscoderError::NoConfig { path: folder.into(), below: sets_below(folder) }),
+            () => Err(TranscoderError::NoConfig { path: folder.clone(), below: sets_below(folder) }),
         }
     }
 
@@ -125,11 +130,26 @@ impl Config {
         folder.join(CONFIG).exists() || folder.join(sparsify_config(0)).exists()
     }
 
-    fn circuit_tracer(folder: &Path) -> Result<Self, TranscoderError> {
+    /// The model that a config names and the files that it lists, before those have to be there.
+    pub(crate) fn outline(folder: &Path) -> Result<Outline, TranscoderError> {
         let path = folder.join(CONFIG);
+        if path.exists() {
+            let raw = Raw::read(&path)?;
+            return Ok((raw.model_name, raw.scan, raw.transcoders));
+        }
+        Self::open(&folder.into()).map(|config| (config.model_name, config.scan, None))
+    }
+
+    /// The same of the text of a `config.yaml`.
+    pub(crate) fn outline_of(path: &Path, text: &str) -> Result<Outline, TranscoderError> {
+        let raw = Raw::parse(path, text)?;
+        Ok((raw.model_name, raw.scan, raw.transcoders))
+    }
+
+    fn circuit_tracer(set: &SetFolder) -> Result<Self, TranscoderError> {
+        let path = set.path.join(CONFIG);
         let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
-        let text = read(&path).map_err(&bad)?;
-        let raw: Raw = serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
+        let raw = Raw::read(&path)?;
         let kind = match raw.model_kind.as_str() {
             "transcoder_set" => SetKind::PerLayer,
             "cross_layer_transcoder" => SetKind::CrossLayer,
@@ -160,7 +180,11 @@ impl Config {
                 return Err(bad(format!("activation `{other}` is not known, {known}")));
             }
         };
-        let files = raw.transcoders.map(|list| list.iter().map(|file| beside(file).map_err(&bad)).collect());
+        let file = |file: &String| match set.elsewhere.get(file) {
+            Some(local) => Ok(local.clone()),
+            None => beside(file).map_err(&bad),
+        };
+        let files = raw.transcoders.map(|list| list.iter().map(file).collect());
         Ok(Self {
             family: ConfigFamily::CircuitTracer,
             kind,
@@ -206,10 +230,30 @@ impl Config {
     }
 }
 
+impl Raw {
+    fn read(path: &Path) -> Result<Self, TranscoderError> {
+        let bad = |reason: String| TranscoderError::Config { path: path.into(), reason };
+        Self::parse(path, &read(path).map_err(bad)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, TranscoderError> {
+        let bad = |reason: String| TranscoderError::Config { path: path.into(), reason };
+        serde_saphyr::from_str(text).map_err(|e| bad(first_line(&e.to_string())))
+    }
+}
+
 pub(crate) const CONFIG: &str = "config.yaml";
 
+/// The config of a layer in a run of sparsify.
+pub(crate) const SPARSIFY_CONFIG: &str = "layers.{}.mlp/cfg.json";
+
 fn sparsify_config(layer: usize) -> String {
-    format!("layers.{layer}.mlp/cfg.json")
+    numbered(SPARSIFY_CONFIG, layer)
+}
+
+/// Whether an entry of `transcoders` is an address on a hub.
+pub(crate) fn is_address(file: &str) -> bool {
+    file.starts_with("hf://")
 }
 
 /// The keys of sparsify's `cfg.json`; anything else is refused by name.
@@ -295,10 +339,8 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// A file that a config names, which must lie in the same folder or below.
 fn beside(file: &str) -> Result<PathBuf, String> {
-    if file.starts_with("hf://") {
-        return Err(format!(
-            "transcoders: `{file}` is an address on the hub, expected a file below this folder"
-        ));
+    if is_address(file) {
+        return Err(format!("transcoders: `{file}` is an address on the hub and was not brought here"));
     }
     let path = PathBuf::from(file);
     match path.components().all(|part| matches!(part, Component::Normal(_))) && !file.is_empty() {

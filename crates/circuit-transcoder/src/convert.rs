@@ -7,14 +7,15 @@
 use crate::TranscoderError;
 use crate::config::{self, Config, Selection, SetKind};
 use crate::files::SetFiles;
+use crate::folder::SetFolder;
 use crate::layout::{CROSS_LAYER, Layout, PER_LAYER, numbered};
 use crate::mapped::MappedFile;
 use crate::set::{SetInfo, info};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A set about to be rewritten.
 pub struct Conversion {
-    folder: PathBuf,
+    folder: SetFolder,
     config: Config,
     from: &'static Layout,
     n_layers: usize,
@@ -23,7 +24,10 @@ pub struct Conversion {
 
 impl std::fmt::Debug for Conversion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conversion").field("folder", &self.folder).field("from", &self.from.name).finish()
+        f.debug_struct("Conversion")
+            .field("folder", &self.folder.path)
+            .field("from", &self.from.name)
+            .finish()
     }
 }
 
@@ -32,12 +36,13 @@ impl Conversion {
     ///
     /// # Errors
     /// If the config or a file cannot be read, or the files follow no known layout.
-    pub fn open(folder: &Path) -> Result<Self, TranscoderError> {
-        let config = Config::open(folder)?;
-        let files = SetFiles::find(folder, &config)?;
+    pub fn open(folder: impl Into<SetFolder>) -> Result<Self, TranscoderError> {
+        let folder = folder.into();
+        let config = Config::open(&folder)?;
+        let files = SetFiles::find(&folder.path, &config)?;
         let (from, n_layers) = (files.layout, files.n_layers()?);
         let d_model = from.d_model(&files.open(0)?);
-        Ok(Self { folder: folder.into(), from, n_layers, d_model, config })
+        Ok(Self { folder, from, n_layers, d_model, config })
     }
 
     /// How many layers the set has.
@@ -66,14 +71,14 @@ impl Conversion {
     }
 
     fn files(&self) -> SetFiles<'_> {
-        SetFiles::new(&self.folder, &self.config, self.from)
+        SetFiles::new(&self.folder.path, &self.config, self.from)
     }
 
     /// All files that are read.
     #[must_use]
     pub fn sources(&self) -> Vec<PathBuf> {
         let files = self.files();
-        (0..self.n_layers).flat_map(|layer| files.of(layer)).map(|file| self.folder.join(file)).collect()
+        (0..self.n_layers).flat_map(|layer| files.of(layer)).map(|file| self.folder.path.join(file)).collect()
     }
 
     /// The files of a layer.

@@ -11,6 +11,7 @@ mod config;
 mod convert;
 mod error;
 mod files;
+mod folder;
 mod layout;
 mod mapped;
 mod set;
@@ -19,6 +20,7 @@ mod transcoder;
 
 pub use convert::Conversion;
 pub use error::TranscoderError;
+pub use folder::{SetFolder, SetOutline};
 pub use mapped::MappedFile;
 pub use set::{SetDescription, SetInfo, TranscoderSet};
 pub use sizes::{LayerSizes, PartSizes, SetSizes};

@@ -1,10 +1,10 @@
 //! A set of transcoders: one per layer, read from a folder and checked against the model.
 
-use crate::TranscoderError;
 use crate::config::{Config, SetKind};
 use crate::files::SetFiles;
 use crate::layout::Place;
 use crate::transcoder::Transcoder;
+use crate::{SetFolder, TranscoderError};
 use circuit_index::LayerSite;
 use std::ops::Range;
 use std::path::Path;
@@ -51,21 +51,22 @@ impl TranscoderSet {
     /// If the config is not understood in full, the files follow no known layout, a layer's file is missing or one too many is
     /// there, or a tensor is missing, unknown, or has another shape than the model asks for.
     pub fn open(
-        folder: &Path,
+        folder: impl Into<SetFolder>,
         n_layers: usize,
         d_model: usize,
         wide: Kind,
         device: Device,
     ) -> Result<Self, TranscoderError> {
-        let config = Config::open(folder)?;
-        let files = SetFiles::find(folder, &config)?;
+        let folder = folder.into();
+        let config = Config::open(&folder)?;
+        let files = SetFiles::find(&folder.path, &config)?;
         files.check_layers(n_layers)?;
         let layers = (0..n_layers).map(|layer| {
             let place = Place { layer, n_layers, d_model: d_model as i64, wide, device };
             files.layout.read(&files.open(layer)?, &config, place)
         });
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { info: info(folder, &config), layers })
+        Ok(Self { info: info(&folder, &config), layers })
     }
 
     /// Whether a folder holds a transcoder set, by its config.
@@ -78,9 +79,10 @@ impl TranscoderSet {
     ///
     /// # Errors
     /// If the config or a file cannot be read, or the files follow no known layout.
-    pub fn describe(folder: &Path) -> Result<SetDescription, TranscoderError> {
-        let config = Config::open(folder)?;
-        let files = SetFiles::find(folder, &config)?;
+    pub fn describe(folder: impl Into<SetFolder>) -> Result<SetDescription, TranscoderError> {
+        let folder = folder.into();
+        let config = Config::open(&folder)?;
+        let files = SetFiles::find(&folder.path, &config)?;
         let mut layers = Vec::new();
         for layer in 0..files.n_layers()? {
             let store = files.open(layer)?;
@@ -89,7 +91,7 @@ impl TranscoderSet {
         }
         let layout = files.layout.name;
         let cross_layer = config.kind == SetKind::CrossLayer;
-        Ok(SetDescription { info: info(folder, &config), cross_layer, layout, layers })
+        Ok(SetDescription { info: info(&folder, &config), cross_layer, layout, layers })
     }
 
     /// A set made in memory, for tests and training.
@@ -118,9 +120,9 @@ impl TranscoderSet {
     }
 }
 
-pub(crate) fn info(folder: &Path, config: &Config) -> SetInfo {
-    let scan = config.scan.clone().or_else(|| config.model_name.clone());
-    let whole = folder.canonicalize().unwrap_or_else(|_| folder.into()); // `.` has no name
+pub(crate) fn info(folder: &SetFolder, config: &Config) -> SetInfo {
+    let scan = config.scan.clone().or_else(|| folder.scan.clone()).or_else(|| config.model_name.clone());
+    let whole = folder.path.canonicalize().unwrap_or_else(|_| folder.path.clone()); // `.` has no name
     let scan = scan.unwrap_or_else(|| whole.file_name().unwrap_or_default().to_string_lossy().into_owned());
     SetInfo { model_name: config.model_name.clone(), scan, reads: config.reads, writes: config.writes }
 }

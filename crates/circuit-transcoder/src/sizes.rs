@@ -3,12 +3,13 @@
 use crate::TranscoderError;
 use crate::config::{Config, Selection};
 use crate::files::SetFiles;
+use crate::folder::SetFolder;
 use crate::layout::numbered;
 use crate::set::TranscoderSet;
 use circuit_index::LayerSite;
 use circuit_torch::{Access, TensorStore, TorchError};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tch::Kind;
 
 /// What the headers of a set say.
@@ -64,9 +65,14 @@ impl TranscoderSet {
     ///
     /// # Errors
     /// If the config or a file cannot be read, the files follow no known layout, layers are missing, or the width is another.
-    pub fn sizes(folder: &Path, n_layers: usize, d_model: usize) -> Result<SetSizes, TranscoderError> {
-        let config = Config::open(folder)?;
-        let files = SetFiles::find(folder, &config)?;
+    pub fn sizes(
+        folder: impl Into<SetFolder>,
+        n_layers: usize,
+        d_model: usize,
+    ) -> Result<SetSizes, TranscoderError> {
+        let folder = folder.into();
+        let config = Config::open(&folder)?;
+        let files = SetFiles::find(&folder.path, &config)?;
         files.check_layers(n_layers)?;
         let layout = files.layout;
         let (mut lengths, mut layers) = (BTreeMap::new(), Vec::new());

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The index's name in the folder of a packed set.
@@ -28,6 +29,12 @@ const LARGEST_INDEX: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct PackedFeatures {
     folder: PathBuf,
+    index: PackedIndex,
+}
+
+/// The index of packed records: which bytes of which file hold each, wherever those files are.
+#[derive(Debug)]
+pub struct PackedIndex {
     layers: BTreeMap<u32, Entry>,
 }
 
@@ -38,29 +45,27 @@ struct Entry {
     offsets: Vec<u64>,
 }
 
-impl PackedFeatures {
-    /// Reads the index in `folder`.
+impl PackedIndex {
+    /// Reads an index as it is stored; `path` is for messages.
     ///
     /// # Errors
-    /// If it cannot be read, is not as described above, or unpacks to more than 256 MiB.
-    pub fn open(folder: &Path) -> Result<Self, FormatError> {
-        let path = folder.join(PACKED_INDEX);
-        let file = File::open(&path).map_err(FormatError::io(&path, "read"))?;
-        let mut limited = Limited { from: GzDecoder::new(BufReader::new(file)), left: LARGEST_INDEX };
+    /// If it is not as described above, or unpacks to more than 256 MiB.
+    pub fn read(path: &Path, stored: impl Read) -> Result<Self, FormatError> {
+        let mut limited = Limited { from: GzDecoder::new(BufReader::new(stored)), left: LARGEST_INDEX };
         let index: Result<Index, _> =
             serde_json::from_reader(BufReader::with_capacity(1 << 16, &mut limited));
         let index = index.map_err(|source| FormatError::Json {
-            path: path.clone(),
+            path: path.into(),
             expected: "an index of features: for each layer a filename and offsets",
             source,
         })?;
         for (layer, entry) in &index.0 {
             if !entry.offsets.is_sorted() {
                 let found = "a smaller one after a greater one";
-                return Err(Problem::new(format_args!("layer {layer}"), "ascending offsets", found).at(&path));
+                return Err(Problem::new(format_args!("layer {layer}"), "ascending offsets", found).at(path));
             }
         }
-        Ok(Self { folder: folder.into(), layers: index.0 })
+        Ok(Self { layers: index.0 })
     }
 
     /// How many features a layer has in the index, known or not.
@@ -69,40 +74,83 @@ impl PackedFeatures {
         self.layers.get(&layer.0).map_or(0, |entry| entry.offsets.len().saturating_sub(1))
     }
 
-    /// The record of a feature, unpacked; `None` if nothing is known about it.
+    /// The file (as the index names it) and the bytes in it that hold a feature's record; `None` if nothing is known about it.
     ///
     /// # Errors
-    /// If the file that should hold the record is not there, ends early, or holds something else there.
-    pub fn record(&self, layer: Layer, index: FeatureIndex) -> Result<Option<Vec<u8>>, FormatError> {
+    /// If there are more than a record may have.
+    pub fn place(
+        &self,
+        layer: Layer,
+        index: FeatureIndex,
+    ) -> Result<Option<(&str, Range<u64>)>, FormatError> {
         let Some(entry) = self.layers.get(&layer.0) else { return Ok(None) };
         let at = index.get();
         let (Some(&start), Some(&end)) = (entry.offsets.get(at), entry.offsets.get(at + 1)) else {
             return Ok(None);
         };
-        if start == end {
-            return Ok(None);
+        if end - start > LARGEST_RECORD {
+            return Err(too_large(what(index)).at(Path::new(&entry.filename)));
         }
-        let path = self.folder.join(&entry.filename);
+        Ok((start != end).then_some((entry.filename.as_str(), start..end)))
+    }
+}
+
+/// A record as it is stored, unpacked; `path` is for messages. `None` if nothing is known about the feature.
+///
+/// # Errors
+/// If the bytes are none of a record.
+pub fn unpack_record(
+    path: &Path,
+    index: FeatureIndex,
+    stored: &[u8],
+) -> Result<Option<Vec<u8>>, FormatError> {
+    unpack(stored).map_err(|problem| match problem {
+        Damage::Length { stated, found } => {
+            let expected = format!("{stated} packed bytes");
+            Problem::new(what(index), expected, format_args!("{found}")).at(path)
+        }
+        Damage::Packing(e) => Problem::new(what(index), "zlib or gzip", e).at(path),
+        Damage::TooLarge => too_large(what(index)).at(path),
+    })
+}
+
+fn what(index: FeatureIndex) -> String {
+    format!("record of feature {index}")
+}
+
+impl PackedFeatures {
+    /// Reads the index in `folder`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not as described above, or unpacks to more than 256 MiB.
+    pub fn open(folder: &Path) -> Result<Self, FormatError> {
+        let path = folder.join(PACKED_INDEX);
+        let file = File::open(&path).map_err(FormatError::io(&path, "read"))?;
+        Ok(Self { folder: folder.into(), index: PackedIndex::read(&path, file)? })
+    }
+
+    /// How many features a layer has in the index, known or not.
+    #[must_use]
+    pub fn n_features(&self, layer: Layer) -> usize {
+        self.index.n_features(layer)
+    }
+
+    /// The record of a feature, unpacked; `None` if nothing is known about it.
+    ///
+    /// # Errors
+    /// If the file that should hold the record is not there, ends early, or holds something else there.
+    pub fn record(&self, layer: Layer, index: FeatureIndex) -> Result<Option<Vec<u8>>, FormatError> {
+        let Some((filename, range)) = self.index.place(layer, index)? else { return Ok(None) };
+        let path = self.folder.join(filename);
         let failed = |e| FormatError::io(&path, "read")(e);
-        let what = || format!("record of feature {index}");
-        let Some(real) = file_inside(&self.folder, Path::new(&entry.filename)).map_err(failed)? else {
+        let Some(real) = file_inside(&self.folder, Path::new(filename)).map_err(failed)? else {
             return Err(Problem::new("the file", "one in the folder of its index", "none").at(&path));
         };
         let mut file = File::open(real).map_err(failed)?;
-        file.seek(SeekFrom::Start(start)).map_err(failed)?;
-        if end - start > LARGEST_RECORD {
-            return Err(too_large(what()).at(&path));
-        }
+        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
         let mut packed = Vec::new();
-        file.take(end - start).read_to_end(&mut packed).map_err(failed)?;
-        unpack(&packed).map_err(|problem| match problem {
-            Damage::Length { stated, found } => {
-                let expected = format!("{stated} packed bytes");
-                Problem::new(what(), expected, format_args!("{found}")).at(&path)
-            }
-            Damage::Packing(e) => Problem::new(what(), "zlib or gzip", e).at(&path),
-            Damage::TooLarge => too_large(what()).at(&path),
-        })
+        file.take(range.end - range.start).read_to_end(&mut packed).map_err(failed)?;
+        unpack_record(&path, index, &packed)
     }
 }
 

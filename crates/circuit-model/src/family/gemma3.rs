@@ -68,6 +68,13 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     })
 }
 
+/// Models tuned on chats ignore the four tokens with which each of them begins.
+pub(super) fn ignored_positions(name: &str) -> Option<usize> {
+    let name = name.to_ascii_lowercase();
+    let name = name.split('@').next().unwrap_or_default().trim_end_matches('/');
+    (name.contains("gemma-3") && name.ends_with("-it")).then_some(4)
+}
+
 /// The language model of a checkpoint that also sees: its description stands under `text_config`.
 pub(super) fn spec_beside_vision(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     config.leave_aside(&[
@@ -126,5 +133,27 @@ pub(super) fn weights() -> WeightMap {
             "model.multi_modal_projector.",
         ],
         ..super::gemma2::weights()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored_positions;
+
+    #[test]
+    fn models_tuned_on_chats_are_told_by_their_names() {
+        for name in [
+            "google/gemma-3-270m-it",
+            "unsloth/Gemma-3-4b-it",
+            "/models/gemma-3-1b-it/",
+            "google/gemma-3-1b-it@v1",
+        ] {
+            assert_eq!(ignored_positions(name), Some(4), "{name}");
+        }
+        for name in
+            ["google/gemma-3-270m", "google/gemma-2-2b-it", "google/gemma-3-1b-pt", "x/gemma-3-it-merged"]
+        {
+            assert_eq!(ignored_positions(name), None, "{name}");
+        }
     }
 }

@@ -50,13 +50,23 @@ pub(crate) fn describe(config: &HfConfig) -> Result<(ModelSpec, WeightMap), Spec
         let known = FAMILIES.iter().map(|f| f.model_type).collect::<Vec<_>>().join(", ");
         return Err(SpecError::UnknownFamily { path: config.path().into(), found, known });
     };
-    let spec = (family.spec)(config)?;
+    let mut spec = (family.spec)(config)?;
+    if let Some(known) = config.opt_text("_name_or_path")?.and_then(|name| ignored_positions(&name)) {
+        spec.ignored_positions = known;
+    }
     config.finish(family.model_type)?;
     if let Some(layer) = spec.layers.iter().find(|l| l.attn.n_heads % l.attn.n_kv_heads != 0) {
         let expected = format!("a divisor of the {} query heads", layer.attn.n_heads);
         return Err(config.refuse("num_key_value_heads", &expected));
     }
     Ok((spec, (family.weights)()))
+}
+
+/// How many leading positions of a prompt are ignored for the model of this published name, where the name tells what no file
+/// does: that it was tuned on chats, all of which begin alike.
+#[must_use]
+pub fn ignored_positions(name: &str) -> Option<usize> {
+    gemma3::ignored_positions(name)
 }
 
 /// The activation function that a config names.

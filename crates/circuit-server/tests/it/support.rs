@@ -46,6 +46,7 @@ impl Running {
             port: 0,
             graphs: folder.path().to_path_buf(),
             features: Vec::new(),
+            remote_features: Vec::new(),
             frontend: Frontend::Embedded,
             allowed_hosts: Vec::new(),
             limits: limits(),

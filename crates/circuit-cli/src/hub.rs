@@ -1,0 +1,426 @@
+//! Models and transcoder sets by name: a local folder that exists, or a name on the hub whose files are brought into the cache.
+//!
+//! The one place that reads the hub's environment variables is `environment`, below; names of files that make up a model stand
+//! here too. Everything that is fetched is said before it begins. What a set consists of, `circuit-transcoder` knows.
+
+mod bars;
+mod environment;
+
+use crate::failure::{Code, Failure};
+use crate::say::say;
+use bars::Bars;
+use circuit_hub::{Fetched, Hub, HubError, HubFile, HubName, RepoId, Revision, Snapshot};
+use circuit_transcoder::{SetFolder, SetOutline};
+pub(crate) use environment::user_cache;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Short names of Python's command line.
+const SHORTCUTS: [(&str, &str); 2] =
+    [("gemma", "mntss/gemma-scope-transcoders"), ("llama", "mntss/transcoder-Llama-3.2-1B")];
+
+const CONFIG: &str = "config.json";
+const INDEX: &str = "model.safetensors.index.json";
+const WEIGHTS: &str = "model.safetensors";
+/// What a tokenizer is made of, as far as it is there.
+const TOKENIZER: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+/// How much of a model is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    All,
+    Config,
+    Tokenizer,
+}
+
+/// A model's folder, and what it is called on the hub if it comes from there.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundModel {
+    pub(crate) folder: PathBuf,
+    pub(crate) name: Option<HubName>,
+}
+
+impl FoundModel {
+    /// How many leading positions are ignored, where the model's name tells.
+    pub(crate) fn ignored_positions(&self) -> Option<usize> {
+        let name = self.name.as_ref()?;
+        circuit_model::ignored_positions(name.repo.as_str())
+    }
+}
+
+/// A set's folder, and what it is called on the hub if it comes from there.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundSet {
+    pub(crate) folder: SetFolder,
+    pub(crate) name: Option<HubName>,
+    /// What its config calls its feature pages.
+    pub(crate) scan: Option<String>,
+}
+
+/// A file of a snapshot.
+type Wanted = (Rc<Snapshot>, String);
+
+/// Finds what arguments name; asks the hub at most once for each repository.
+pub(crate) struct Finder {
+    offline: bool,
+    hub: OnceCell<Hub>,
+    snapshots: RefCell<BTreeMap<(RepoId, Revision), Rc<Snapshot>>>,
+}
+
+impl Finder {
+    pub(crate) fn new(offline: bool) -> Self {
+        Self { offline, hub: OnceCell::new(), snapshots: RefCell::default() }
+    }
+
+    /// The hub, set up when it is first needed.
+    pub(crate) fn hub(&self) -> Result<&Hub, Failure> {
+        if let Some(hub) = self.hub.get() {
+            return Ok(hub);
+        }
+        let hub = Hub::new(environment::config(self.offline)?)?;
+        Ok(self.hub.get_or_init(|| hub))
+    }
+
+    /// A hub that outlives this.
+    pub(crate) fn into_hub(self) -> Result<Hub, Failure> {
+        self.hub()?;
+        self.hub.into_inner().ok_or_else(|| Failure::new(Code::Other, "there is no hub"))
+    }
+
+    /// A model and a set, fetched together. Without a model it is the one that the set names.
+    pub(crate) fn pair(&self, model: Option<&str>, set: &str) -> Result<(FoundModel, FoundSet), Failure> {
+        let (model, set) = self.find(model, Some(set), true)?;
+        match (model, set) {
+            (Some(model), Some(set)) => Ok((model, set)),
+            _ => Err(Failure::usage("no model: give one with -m")),
+        }
+    }
+
+    /// Either or both. `complete` asks for the model that a set names if none is given.
+    pub(crate) fn find(
+        &self,
+        model: Option<&str>,
+        set: Option<&str>,
+        complete: bool,
+    ) -> Result<(Option<FoundModel>, Option<FoundSet>), Failure> {
+        // What can be found to be wrong here is, before anything is asked for.
+        let given = model.map(|model| place(model, "model")).transpose()?;
+        let set = set.map(|set| self.outline(set)).transpose()?;
+        let model = match (given, &set) {
+            (None, Some(set)) if complete => Some(set.model()?),
+            (given, _) => given,
+        };
+        let mut wanted = Vec::new();
+        let model = model.map(|model| self.model(model, Need::All, &mut wanted)).transpose()?;
+        let addresses = set.as_ref().map(|set| self.set_files(set, &mut wanted)).transpose()?;
+        self.fetch(&wanted)?;
+        let set = set.zip(addresses).map(|(set, elsewhere)| {
+            let scan = set.name.as_ref().map(HubName::scan);
+            let folder = SetFolder { path: set.folder, elsewhere, scan };
+            FoundSet { folder, name: set.name, scan: set.outline.scan }
+        });
+        Ok((model, set))
+    }
+
+    /// A set whose weights are on this machine already: to look at it, nothing large is fetched.
+    pub(crate) fn cached_set(&self, text: &str) -> Result<FoundSet, Failure> {
+        let set = self.outline(text)?;
+        let mut wanted = Vec::new();
+        let elsewhere = self.set_files(&set, &mut wanted)?;
+        for (snapshot, file) in &wanted {
+            if self.hub()?.look(snapshot, file)?.missing > 0 {
+                let message = format!("{text}: not all of it is in the cache, {file} is not");
+                return Err(Failure::new(Code::Input, message).hint(format!(
+                    "`circuit-tracer inspect {text}` reads its headers on the hub; `circuit-tracer download -t {text}` brings it"
+                )));
+            }
+        }
+        self.quietly_if_any(&wanted)?;
+        let scan = set.name.as_ref().map(HubName::scan);
+        let folder = SetFolder { path: set.folder, elsewhere, scan };
+        Ok(FoundSet { folder, name: set.name, scan: set.outline.scan })
+    }
+
+    /// What the config of a set calls its feature pages, if it can be told.
+    pub(crate) fn scan_of(&self, name: &HubName) -> Option<String> {
+        self.outline(&name.to_string()).ok()?.outline.scan
+    }
+
+    fn quietly_if_any(&self, wanted: &[Wanted]) -> Result<(), Failure> {
+        if wanted.is_empty() { Ok(()) } else { self.quietly(wanted).map(drop) }
+    }
+
+    /// A model alone, or a part of it.
+    pub(crate) fn model_part(&self, text: &str, need: Need) -> Result<FoundModel, Failure> {
+        let mut wanted = Vec::new();
+        let model = self.model(place(text, "model")?, need, &mut wanted)?;
+        self.fetch(&wanted)?;
+        Ok(model)
+    }
+
+    /// A repository as it is at a revision.
+    pub(crate) fn snapshot(&self, repo: &RepoId, revision: &Revision) -> Result<Rc<Snapshot>, Failure> {
+        let key = (repo.clone(), revision.clone());
+        if let Some(known) = self.snapshots.borrow().get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let snapshot = Rc::new(self.hub()?.snapshot(repo, revision)?);
+        if let Some(reason) = &snapshot.unreachable {
+            say(format_args!("note: {reason}; {repo}@{revision} is taken as the cache has it"));
+        }
+        self.snapshots.borrow_mut().insert(key, Rc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// A model's place, and those of its files that are needed.
+    fn model(&self, place: Place, need: Need, wanted: &mut Vec<Wanted>) -> Result<FoundModel, Failure> {
+        let name = match place {
+            Place::Local(folder) => return Ok(FoundModel { folder, name: None }),
+            Place::Hub(name) => name,
+        };
+        let snapshot = self.snapshot(&name.repo, &name.revision())?;
+        let has = |file: &str| snapshot.files.contains_key(&name.file(file));
+        if need != Need::Tokenizer && !has(CONFIG) {
+            let missing = snapshot.file(&name.file(CONFIG)).map(drop).map_err(Failure::from).err();
+            let missing =
+                missing.unwrap_or_else(|| Failure::new(Code::Input, format!("{name}: no {CONFIG}")));
+            return Err(missing.hint_if_none("a model has a config.json; is this a transcoder set?"));
+        }
+        let mut files: Vec<String> = match need {
+            Need::Config => vec![CONFIG.into()],
+            Need::Tokenizer => vec!["tokenizer.json".into()],
+            Need::All => vec![CONFIG.into(), "tokenizer.json".into()],
+        };
+        if need != Need::Config {
+            files.extend(TOKENIZER[1..].iter().filter(|file| has(file)).map(|file| (*file).to_owned()));
+        }
+        if need == Need::All {
+            match has(INDEX) {
+                true => {
+                    files.push(INDEX.into());
+                    files.extend(self.index(&snapshot, &name)?);
+                }
+                false => files.push(WEIGHTS.into()),
+            }
+        }
+        wanted.extend(files.iter().map(|file| (Rc::clone(&snapshot), name.file(file))));
+        Ok(FoundModel { folder: snapshot.folder().join(&name.folder), name: Some(name) })
+    }
+
+    /// The files that an index of weights names.
+    fn index(&self, snapshot: &Rc<Snapshot>, name: &HubName) -> Result<Vec<String>, Failure> {
+        let path = self.quietly(&[(Rc::clone(snapshot), name.file(INDEX))])?.swap_remove(0);
+        let bad = |reason: &str| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
+        let text = std::fs::read(&path).map_err(|e| bad(&e.to_string()))?;
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(&e.to_string()))?;
+        let map = value["weight_map"].as_object().ok_or_else(|| bad("no object `weight_map`"))?;
+        let mut files: Vec<_> = map.values().filter_map(|file| file.as_str().map(str::to_owned)).collect();
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+
+    /// A set's config.
+    fn outline(&self, text: &str) -> Result<Outlined, Failure> {
+        let text = match SHORTCUTS.iter().find(|(short, _)| *short == text) {
+            Some((_, name)) if !Path::new(text).exists() => name,
+            _ => text,
+        };
+        let name = match place(text, "transcoder")? {
+            Place::Local(folder) => {
+                let outline = SetOutline::read(&folder)?;
+                return Ok(Outlined { folder, name: None, outline });
+            }
+            Place::Hub(name) => name,
+        };
+        let snapshot = self.snapshot(&name.repo, &name.revision())?;
+        let is_config = |file: &str| name.within(file).is_some_and(SetOutline::is_config);
+        let configs: Vec<_> = snapshot.files.keys().filter(|file| is_config(file)).collect();
+        if configs.is_empty() {
+            return Err(no_set(&name, &snapshot));
+        }
+        let configs: Vec<_> = configs.into_iter().map(|file| (Rc::clone(&snapshot), file.clone())).collect();
+        self.quietly(&configs)?;
+        let folder = snapshot.folder().join(&name.folder);
+        let outline = SetOutline::read(&folder)?;
+        Ok(Outlined { folder, name: Some(name), outline })
+    }
+
+    /// The files of a set that are on the hub; gives the places of those that it lists by address.
+    fn set_files(
+        &self,
+        set: &Outlined,
+        wanted: &mut Vec<Wanted>,
+    ) -> Result<BTreeMap<String, PathBuf>, Failure> {
+        let mut elsewhere = BTreeMap::new();
+        for address in &set.outline.addresses {
+            let file: HubFile = address.parse().map_err(HubError::from)?;
+            let snapshot = self.snapshot(&file.repo, &file.revision.unwrap_or_default())?;
+            snapshot.file(&file.path)?;
+            elsewhere.insert(address.clone(), snapshot.folder().join(&file.path));
+            wanted.push((snapshot, file.path));
+        }
+        let Some(name) = &set.name else { return Ok(elsewhere) };
+        let snapshot = self.snapshot(&name.repo, &name.revision())?;
+        for file in &set.outline.files {
+            wanted.push((Rc::clone(&snapshot), name.file(file)));
+        }
+        if !set.outline.lists_files {
+            let layers =
+                snapshot.files.keys().filter(|file| name.within(file).is_some_and(SetOutline::is_layer_file));
+            wanted.extend(layers.map(|file| (Rc::clone(&snapshot), file.clone())));
+        }
+        Ok(elsewhere)
+    }
+
+    /// Fetches small files that decide what else is needed.
+    fn quietly(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, Failure> {
+        let files: Vec<_> = wanted.iter().map(|(snapshot, file)| (&**snapshot, file.as_str())).collect();
+        Ok(self.hub()?.fetch(&files, &|_| ())?)
+    }
+
+    /// Says what is fetched, and fetches it.
+    pub(crate) fn fetch(&self, wanted: &[Wanted]) -> Result<(), Failure> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let hub = self.hub()?;
+        let files: Vec<_> = wanted.iter().map(|(snapshot, file)| (&**snapshot, file.as_str())).collect();
+        let looked: Vec<Fetched> =
+            files.iter().map(|(snapshot, file)| hub.look(snapshot, file)).collect::<Result<_, _>>()?;
+        let mut repos: Vec<(String, usize, u64, u64)> = Vec::new();
+        for ((snapshot, _), file) in files.iter().zip(&looked) {
+            let name = format!("{}@{}", snapshot.repo, snapshot.revision);
+            let at = repos.iter().position(|(known, ..)| *known == name).unwrap_or(repos.len());
+            if at == repos.len() {
+                repos.push((name, 0, 0, 0));
+            }
+            let (_, n, size, missing) = &mut repos[at];
+            (*n, *size, *missing) = (*n + 1, *size + file.size, *missing + file.missing);
+        }
+        for (name, n, size, missing) in repos.iter().filter(|(.., missing)| *missing > 0) {
+            say(format_args!(
+                "fetching {name}: {n} files, {}, of which {} to come",
+                bytes(*size),
+                bytes(*missing)
+            ));
+        }
+        let bars = Bars::new(&files, &looked);
+        let done = hub.fetch(&files, &|event| bars.tell(event));
+        bars.finish();
+        done?;
+        Ok(())
+    }
+}
+
+/// A set whose config is there.
+struct Outlined {
+    folder: PathBuf,
+    name: Option<HubName>,
+    outline: SetOutline,
+}
+
+impl Outlined {
+    /// The model that the set names.
+    fn model(&self) -> Result<Place, Failure> {
+        let missing = || {
+            let set =
+                self.name.as_ref().map_or_else(|| self.folder.display().to_string(), ToString::to_string);
+            Failure::usage(format!("no model is given, and {set} names none")).hint("give one with -m")
+        };
+        place(self.outline.model_name.as_ref().ok_or_else(missing)?, "model").map_err(|failure| {
+            failure.hint("that is the `model_name` of the set's config.yaml; -m names another")
+        })
+    }
+}
+
+/// Where something is.
+pub(crate) enum Place {
+    Local(PathBuf),
+    Hub(HubName),
+}
+
+/// A local folder that is there, else a name on the hub.
+pub(crate) fn place(text: &str, what: &str) -> Result<Place, Failure> {
+    let path = PathBuf::from(text);
+    if path.exists() {
+        return Ok(Place::Local(path));
+    }
+    text.parse().map(Place::Hub).map_err(|_| {
+        Failure::new(Code::Input, format!("{text}: no such {what} folder, and no name on the hub"))
+            .hint("names on the hub are owner/repo[/sub/folder][@revision]")
+    })
+}
+
+/// A folder of a repository that holds no set; perhaps one below does.
+fn no_set(name: &HubName, snapshot: &Snapshot) -> Failure {
+    let below: Vec<_> = snapshot
+        .files
+        .keys()
+        .filter(|file| name.within(file).is_some_and(|within| within.ends_with("/config.yaml")))
+        .filter_map(|file| Some(format!("{}/{}", name.repo, file.strip_suffix("/config.yaml")?)))
+        .take(8)
+        .collect();
+    let failure = Failure::new(Code::Input, format!("{name}: no transcoder set: it has no config.yaml"));
+    match (below.is_empty(), snapshot.from_cache) {
+        (false, _) => failure.hint(format!("there are sets below it: {}", below.join(", "))),
+        (true, true) => failure.hint("that is what the cache has; the hub was not asked"),
+        (true, false) => failure,
+    }
+}
+
+/// Whether a name on the hub is that of a set.
+pub(crate) fn is_set_on_hub(finder: &Finder, name: &HubName) -> Result<bool, Failure> {
+    let snapshot = finder.snapshot(&name.repo, &name.revision())?;
+    Ok(snapshot.files.keys().any(|file| name.within(file).is_some_and(SetOutline::is_config)))
+}
+
+/// Bytes for a reader.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = n as f64;
+    let mut unit = "bytes";
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "bytes" { format!("{n} bytes") } else { format!("{value:.1} {unit}") }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        let code = match &error {
+            HubError::NoSpace { .. } | HubError::Io { .. } => Code::Output,
+            HubError::Name(_) | HubError::Setup { .. } => Code::Usage,
+            _ => Code::Input,
+        };
+        let failure = Self::new(code, error.to_string());
+        match error.advice() {
+            Some(advice) => failure.hint(advice),
+            None => failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_said_in_the_unit_that_fits() {
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(5 << 30)],
+            ["0 bytes", "1023 bytes", "1.5 KiB", "5.0 GiB"]
+        );
+    }
+}
