@@ -83,6 +83,36 @@ impl Expected {
         Self { case: case.into(), json: json(case, "expected.json"), tensors }
     }
 
+    /// What should come out of interventions on a case: `interventions.json` and `interventions.safetensors`.
+    ///
+    /// # Panics
+    /// If they are not there.
+    #[must_use]
+    pub fn interventions(case: &str) -> Self {
+        let path = fixture(case).join("interventions.safetensors");
+        let tensors = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { case: case.into(), json: json(case, "interventions.json"), tensors }
+    }
+
+    /// Shape and numbers of a tensor that may be kept as places and values of what is not zero.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    #[must_use]
+    pub fn dense(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        if self.has(name) {
+            return self.f32(name);
+        }
+        let entry = name.rsplit_once('.').map_or(name, |(entry, _)| entry);
+        let shape = self.indices(&format!("{entry}.shape"));
+        let mut numbers = vec![0.0; shape.iter().product()];
+        let (_, places) = self.read(&format!("{entry}.places"), Dtype::I32, i32::from_le_bytes);
+        for (place, value) in places.into_iter().zip(self.f32(&format!("{entry}.values")).1) {
+            numbers[usize::try_from(place).expect("places are not negative")] = value;
+        }
+        (shape, numbers)
+    }
+
     /// The names of all tensors, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ mod golden;
 mod golden_tokens;
 mod graph_files;
 mod hooks;
+mod interventions;
 mod layouts;
 mod linearity;
 mod random;

@@ -30,6 +30,22 @@ const ARROWS: &[(&str, &[&str])] = &[
             "circuit-graph",
         ],
     ),
+    (
+        "circuit-intervention",
+        &["circuit-index", "circuit-torch", "circuit-model", "circuit-transcoder", "circuit-replacement"],
+    ),
+    (
+        "circuit-bench",
+        &[
+            "circuit-index",
+            "circuit-torch",
+            "circuit-model",
+            "circuit-transcoder",
+            "circuit-replacement",
+            "circuit-attribution",
+            "circuit-graph",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

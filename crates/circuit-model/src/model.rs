@@ -254,6 +254,27 @@ impl TokenBatch {
         Ok(Self { ids: ids.map_err(circuit_torch::TorchError::from)?.unsqueeze(0) })
     }
 
+    /// Several prompts, one in each row; shorter ones are filled up behind their end, where nothing before sees it.
+    ///
+    /// # Errors
+    /// As [`TokenBatch::new`], for any of them; or if there is none.
+    pub fn of_prompts(prompts: &[&[TokenId]], model: &Model) -> Result<Self, ModelError> {
+        let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
+        let rows = prompts.iter().map(|prompt| {
+            let _checked = Self::new(prompt, model)?;
+            let filled = prompt.iter().map(|t| i64::from(t.0)).chain(std::iter::repeat(0)).take(longest);
+            Ok(filled.collect::<Vec<_>>())
+        });
+        let rows: Vec<Vec<i64>> = rows.collect::<Result<_, ModelError>>()?;
+        if rows.is_empty() {
+            return Err(ModelError::EmptyPrompt);
+        }
+        let shape = [rows.len() as i64, longest as i64];
+        let ids =
+            Tensor::f_from_slice(&rows.concat()).and_then(|t| t.f_view(shape)?.f_to_device(model.device()));
+        Ok(Self { ids: ids.map_err(circuit_torch::TorchError::from)? })
+    }
+
     /// The same prompt in `n` batch rows, for running several edits side by side.
     #[must_use]
     pub fn repeat(&self, n: usize) -> Self {

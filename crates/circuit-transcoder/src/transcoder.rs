@@ -186,6 +186,27 @@ impl Transcoder {
         Ok(rows.f_to_device(self.b_enc.device())?.f_to_kind(self.b_enc.kind())?)
     }
 
+    /// The activation of one feature on each `x [n, d_model]`: of `features [n]`, `[n]` in fp32 or f64.
+    pub fn activations_at(&self, x: &Tensor, features: &Tensor) -> Tensor {
+        let pre = || {
+            let own = (x * self.encoder_rows(features)).sum_dim_intlist([-1_i64].as_slice(), false, x.kind());
+            own + self.b_enc.index_select(0, features)
+        };
+        match &self.activation {
+            Activation::Relu => pre().relu(),
+            Activation::JumpRelu { threshold } => {
+                let pre = pre();
+                let passes = pre.gt_tensor(&threshold.index_select(0, features).to_kind(pre.kind()));
+                &pre * passes.to_kind(pre.kind())
+            }
+            // Whether a feature is among the largest depends on all of them.
+            Activation::TopK { .. } | Activation::ReluTopK { .. } => {
+                let all = self.activate(&self.pre_activations(x));
+                all.gather(1, &features.unsqueeze(-1), false).squeeze_dim(-1)
+            }
+        }
+    }
+
     /// The reconstruction `[pos, d_model]` at this layer from what features write here (`[n, d_model]`, each at its position of
     /// `positions [n]`, whatever layer it sits in) and this layer's input `x [pos, d_model]`, in fp32 or f64.
     pub fn reconstruct(&self, writes: &Tensor, positions: &Tensor, x: &Tensor) -> Tensor {

@@ -1,0 +1,267 @@
+//! Interventions: the reference's, entry by entry; and, in f64 on random models of every family, that an edit under full freezing is the
+//! graph's column, and that rows of a batch do not see each other.
+
+use crate::linearity::all_reads;
+use crate::random::recipes;
+use circuit_attribution::{PullBack, Read};
+use circuit_index::{FeatureIndex, Layer, Pos, TokenId};
+use circuit_intervention::{
+    Change, Edit, Freeze, InterventionError, Interventions, Outcome, Positions, Request, Source, effects,
+};
+use circuit_model::Model;
+use circuit_replacement::LocalReplacement;
+use circuit_tests::{CASES, Expected, Tolerance, assert_close, fixture};
+use circuit_transcoder::TranscoderSet;
+use proptest::prelude::*;
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+pub(crate) fn opened(case: &str, kind: Kind) -> (Model, TranscoderSet) {
+    let model = Model::open(&fixture(case).join("model"), kind, Device::Cpu).unwrap();
+    let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
+    let folder = fixture(case).join("transcoders");
+    let set = TranscoderSet::open(&folder, n_layers, d_model, model.wide_kind(), Device::Cpu).unwrap();
+    (model, set)
+}
+
+pub(crate) fn ignored(case: &str) -> usize {
+    Expected::of(case).count("/zero_positions/1")
+}
+
+fn number(value: &Value) -> usize {
+    value.as_u64().unwrap() as usize
+}
+
+/// The edits of an entry of `interventions.json`.
+pub(crate) fn edits(entry: &Value) -> Vec<Edit> {
+    let edit = |edit: &Value| {
+        let positions = match &edit["pos"]["slice"] {
+            Value::Null => Positions::At(Pos::from(number(&edit["pos"]))),
+            slice => Positions::Slice(
+                Pos::from(number(&slice[0])),
+                slice[1].as_u64().map(|end| Pos::from(end as usize)),
+            ),
+        };
+        Edit {
+            layer: Layer::from(number(&edit["layer"])),
+            feature: FeatureIndex::from(number(&edit["feature"])),
+            positions,
+            change: Change::Set(edit["value"].as_f64().unwrap()),
+        }
+    };
+    entry["interventions"].as_array().unwrap().iter().map(edit).collect()
+}
+
+pub(crate) fn freeze(entry: &Value) -> Freeze {
+    match entry["constrained_layers"].as_array() {
+        Some(layers) => Freeze::Layers(number(&layers[0])..number(&layers[layers.len() - 1]) + 1),
+        None if entry["freeze_attention"].as_bool().unwrap() => Freeze::Attention,
+        None => Freeze::Nothing,
+    }
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.to_kind(Kind::Float).contiguous().view(-1)).unwrap()
+}
+
+#[test]
+fn interventions_are_the_reference_s() {
+    for case in CASES {
+        let (expected, reference) = (Expected::of(case), Expected::interventions(case));
+        let tokens: Vec<_> = expected.indices("input_ids").into_iter().map(TokenId::from).collect();
+        let (model, set) = opened(case, Kind::Float);
+        let interventions = Interventions::new(&model, &set, ignored(case)).unwrap();
+        let mut seen = 0;
+        for entry in reference.json.as_array().unwrap() {
+            if entry["call"] != "feature_intervention" {
+                continue;
+            }
+            let name = entry["name"].as_str().unwrap();
+            let request = Request { tokens: tokens.clone(), edits: edits(entry) };
+            let outcome = interventions.run(&[request], &freeze(entry)).unwrap().remove(0);
+            let (_, logits) = reference.f32(&format!("{name}.logits"));
+            assert_close(
+                &format!("{case}: {name}: logits"),
+                &floats(&outcome.logits),
+                &logits,
+                Tolerance::Tensor,
+            );
+            let (_, activations) = reference.dense(&format!("{name}.activations"));
+            let applied = entry["apply_activation_function"].as_bool().unwrap();
+            let found =
+                (0..set.layers().len()).map(|l| outcome.activations(Layer::from(l), applied).unwrap());
+            let found = floats(&Tensor::cat(&found.map(|t| t.view(-1)).collect::<Vec<_>>(), 0));
+            assert_close(&format!("{case}: {name}: activations"), &found, &activations, Tolerance::Tensor);
+            seen += 1;
+        }
+        assert!(seen >= 4, "{case}: only {seen} entries");
+    }
+}
+
+/// Largest difference, of the larger of 1 and the largest expected number.
+fn difference(found: &Tensor, expected: &Tensor) -> f64 {
+    if expected.numel() == 0 {
+        return 0.0;
+    }
+    (found - expected).abs().max().double_value(&[]) / expected.abs().max().double_value(&[]).max(1.0)
+}
+
+fn same(found: &Outcome<'_>, expected: &Outcome<'_>, n_layers: usize) -> f64 {
+    let of = |o: &Outcome<'_>, l: usize| o.activations(Layer::from(l), false).unwrap();
+    let activations = (0..n_layers).map(|l| difference(&of(found, l), &of(expected, l)));
+    activations.fold(difference(&found.logits, &expected.logits), f64::max)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Setting an active feature from a to a' with every layer held moves every feature's pre-activation by (a' - a) / a times the
+    /// graph's column; and effects measured by additions are the same columns.
+    #[test]
+    fn an_edit_with_everything_held_is_a_column(recipe in recipes(), factor in -2.0..3.0_f64, which in any::<prop::sample::Index>()) {
+        let made = recipe.make();
+        let replacement = LocalReplacement::new(&made.model, &made.set, &made.tokens, made.ignored).unwrap();
+        prop_assume!(!replacement.active().is_empty());
+        let nth = which.index(replacement.active().len());
+        let feature = replacement.active()[nth];
+        let n_layers = made.model.spec().n_layers();
+        let reads = all_reads(&replacement);
+        let rows = PullBack::new(&replacement).unwrap().dense_rows(&reads).unwrap(); // [read, source]
+        let column = rows.select(1, replacement.order().feature(feature.layer, feature.pos, nth) as i64);
+
+        let measured = effects(&replacement, &[Source::Feature(nth.into())]).unwrap();
+        let on_features = reads.iter().position(|read| matches!(read, Read::Feature(_))).unwrap() as i64;
+        let of_features = column.narrow(0, on_features, replacement.active().len() as i64);
+        prop_assert!(difference(&measured.features.get(0), &of_features) < 1e-9);
+
+        let interventions = Interventions::new(&made.model, &made.set, made.ignored).unwrap();
+        let edit = Edit { layer: feature.layer, feature: feature.index, positions: Positions::At(feature.pos), change: Change::Scale(factor) };
+        let freeze = Freeze::Layers(0..n_layers);
+        let request = |edits| Request { tokens: made.tokens.clone(), edits };
+        let outcomes = interventions.run(&[request(vec![]), request(vec![edit])], &freeze).unwrap();
+        let moved = replacement.active().iter().map(|f| {
+            let at = |o: &Outcome<'_>| {
+                let pre = o.activations(f.layer, false).unwrap();
+                pre.double_value(&[i64::from(f.pos.0), i64::from(f.index.0)])
+            };
+            at(&outcomes[1]) - at(&outcomes[0])
+        });
+        let moved = Tensor::from_slice(&moved.collect::<Vec<_>>());
+        let expected = of_features * (factor - 1.0);
+        prop_assert!(difference(&moved, &expected) < 1e-9, "{}", difference(&moved, &expected));
+    }
+
+    /// Whatever stands in the other rows, a row is what it is alone: other prompts, longer ones, other edits.
+    #[test]
+    fn rows_do_not_see_each_other(recipe in recipes(), values in prop::collection::vec(-3.0..3.0_f64, 3), how in 0..4_usize) {
+        let made = recipe.make();
+        let n_layers = made.model.spec().n_layers();
+        let interventions = Interventions::new(&made.model, &made.set, made.ignored).unwrap();
+        let freeze = match how {
+            0 => Freeze::Nothing,
+            1 => Freeze::Attention,
+            2 => Freeze::Layers(0..n_layers),
+            _ => Freeze::Layers(n_layers - 1..n_layers),
+        };
+        let edit = |pos: usize, change| Edit {
+            layer: Layer::from(n_layers / 2), feature: FeatureIndex::from(0), positions: Positions::At(Pos::from(pos)), change,
+        };
+        let last = made.tokens.len() - 1;
+        let requests = [
+            Request { tokens: made.tokens.clone(), edits: vec![edit(last, Change::Set(values[0]))] },
+            Request { tokens: made.tokens[..1].to_vec(), edits: vec![edit(0, Change::Add(values[1]))] },
+            Request { tokens: made.tokens.iter().rev().copied().collect(), edits: vec![edit(last, Change::Scale(values[2]))] },
+            Request { tokens: made.tokens.clone(), edits: vec![] },
+        ];
+        let together = interventions.run(&requests, &freeze).unwrap();
+        for (request, found) in requests.iter().zip(&together) {
+            let alone = interventions.run(std::slice::from_ref(request), &freeze).unwrap().remove(0);
+            let off = same(found, &alone, n_layers);
+            prop_assert!(off < 1e-9, "{off}");
+        }
+        // Without edits nothing happens, whatever is held.
+        let plain = interventions.run(&requests[3..], &Freeze::Nothing).unwrap().remove(0);
+        prop_assert!(same(&together[3], &plain, n_layers) < 1e-9);
+    }
+}
+
+#[test]
+fn changes_say_the_same_in_other_words() {
+    let case = CASES[0];
+    let (model, set) = opened(case, Kind::Double);
+    let expected = Expected::of(case);
+    let tokens: Vec<_> = expected.indices("input_ids").into_iter().map(TokenId::from).collect();
+    let interventions = Interventions::new(&model, &set, 1).unwrap();
+    let plain = interventions
+        .run(&[Request { tokens: tokens.clone(), edits: vec![] }], &Freeze::Nothing)
+        .unwrap()
+        .remove(0);
+    let feature = expected.active_features()[5];
+    let active = plain.activations(feature.layer, true).unwrap();
+    let activation = active.double_value(&[i64::from(feature.pos.0), i64::from(feature.index.0)]);
+    assert!(activation > 0.0);
+    let run = |change, freeze: &Freeze| {
+        let edit = Edit {
+            layer: feature.layer,
+            feature: feature.index,
+            positions: Positions::At(feature.pos),
+            change,
+        };
+        interventions.run(&[Request { tokens: tokens.clone(), edits: vec![edit] }], freeze).unwrap().remove(0)
+    };
+    for freeze in
+        [Freeze::Nothing, Freeze::Attention, Freeze::Layers(0..4), Freeze::Layers(feature.layer.get()..4)]
+    {
+        let set = run(Change::Set(1.5 * activation), &freeze);
+        assert!(difference(&set.logits, &plain.logits) > 1e-4, "{freeze:?}: the edit does nothing");
+        for same in [Change::Scale(1.5), Change::Add(0.5 * activation)] {
+            let off = difference(&run(same, &freeze).logits, &set.logits);
+            assert!(off < 1e-9, "{freeze:?}, {same:?}: {off}");
+        }
+    }
+    let outside = run(Change::Set(0.0), &Freeze::Layers(feature.layer.get() + 1..4));
+    assert_eq!(outside.outside, [0], "an edit outside the held layers is reported");
+    assert!(difference(&outside.logits, &plain.logits) < 1e-12, "and writes nothing");
+}
+
+#[test]
+fn impossible_edits_are_errors() {
+    let (model, set) = opened(CASES[0], Kind::Float);
+    let interventions = Interventions::new(&model, &set, 1).unwrap();
+    let tokens: Vec<_> = Expected::of(CASES[0]).indices("input_ids").into_iter().map(TokenId::from).collect();
+    let edit = |layer: usize, feature: usize, positions, change| Edit {
+        layer: Layer::from(layer),
+        feature: FeatureIndex::from(feature),
+        positions,
+        change,
+    };
+    let at = |pos: usize| Positions::At(Pos::from(pos));
+    let slice = |start: usize, end: usize| Positions::Slice(Pos::from(start), Some(Pos::from(end)));
+    let refused = |edits: Vec<Edit>, freeze: &Freeze| -> InterventionError {
+        interventions.run(&[Request { tokens: tokens.clone(), edits }], freeze).unwrap_err()
+    };
+    let set_one = Change::Set(1.0);
+    let free = &Freeze::Nothing;
+    for (edits, says) in [
+        (vec![edit(9, 0, at(1), set_one)], "there is no layer 9: the transcoders have 4"),
+        (vec![edit(0, 5000, at(1), set_one)], "layer 0 has no feature 5000: it has 112"),
+        (vec![edit(0, 0, at(99), set_one)], "there is no position 99: the prompt has 13 tokens"),
+        (vec![edit(0, 0, slice(2, 14), set_one)], "there is no position 13: the prompt has 13 tokens"),
+        (vec![edit(0, 0, slice(4, 4), set_one)], "the slice from 4 to before 4 has no position"),
+        (
+            vec![edit(0, 0, at(1), Change::Set(f64::NAN))],
+            "feature 0 of layer 0: NaN is not within the range of float32",
+        ),
+        (vec![edit(0, 0, at(1), Change::Add(1e300))], "is not within the range of float32"),
+        (
+            vec![edit(0, 0, at(1), set_one), edit(0, 0, slice(0, 3), set_one)],
+            "feature 0 of layer 0 is edited twice at position 1",
+        ),
+    ] {
+        let error = refused(edits, free).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let layers = refused(vec![], &Freeze::Layers(2..9)).to_string();
+    assert_eq!(layers, "layers 2 to 8 cannot be held: the model has 4");
+    assert!(matches!(interventions.run(&[], free), Err(InterventionError::NoRequest)));
+}
