@@ -1,16 +1,18 @@
 //! Interventions: the reference's, entry by entry; and, in f64 on random models of every family, that an edit under full freezing is the
 //! graph's column, and that rows of a batch do not see each other.
 
+use crate::cli::{run, text};
 use crate::linearity::all_reads;
 use crate::random::recipes;
 use circuit_attribution::{PullBack, Read};
 use circuit_index::{FeatureIndex, Layer, Pos, TokenId};
 use circuit_intervention::{
-    Change, Edit, Freeze, InterventionError, Interventions, Outcome, Positions, Request, Source, effects,
+    Change, Edit, Freeze, GenerateConfig, InterventionError, Interventions, Outcome, Positions, Request,
+    Source, effects,
 };
-use circuit_model::Model;
+use circuit_model::{Model, Sampling};
 use circuit_replacement::LocalReplacement;
-use circuit_tests::{CASES, Expected, Tolerance, assert_close, fixture};
+use circuit_tests::{CASES, Expected, Tolerance, assert_close, demo, fixture};
 use circuit_transcoder::TranscoderSet;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -96,6 +98,58 @@ fn interventions_are_the_reference_s() {
         }
         assert!(seen >= 4, "{case}: only {seen} entries");
     }
+}
+
+#[test]
+fn generation_is_the_reference_s() {
+    for case in CASES {
+        let (expected, reference) = (Expected::of(case), Expected::interventions(case));
+        let tokens: Vec<_> = expected.indices("input_ids").into_iter().map(TokenId::from).collect();
+        let (model, set) = opened(case, Kind::Float);
+        let interventions = Interventions::new(&model, &set, ignored(case)).unwrap();
+        let mut seen = 0;
+        for entry in reference.json.as_array().unwrap() {
+            let Some(max_new_tokens) = entry["max_new_tokens"].as_u64() else { continue };
+            let name = entry["name"].as_str().unwrap();
+            let request = Request { tokens: tokens.clone(), edits: edits(entry) };
+            let stop = if reference_stops(case) { vec![end(case)] } else { Vec::new() };
+            let config =
+                GenerateConfig { max_new_tokens: max_new_tokens as usize, sampling: Sampling::GREEDY, stop };
+            let mut streamed = Vec::new();
+            let found = interventions
+                .generate(&request, &freeze(entry), &config, |token| {
+                    streamed.push(token);
+                    true
+                })
+                .unwrap();
+            let written: Vec<_> = found.tokens.iter().map(|t| t.get()).collect();
+            let wanted: Vec<_> = entry["tokens"].as_array().unwrap().iter().map(number).collect();
+            assert_eq!(written, wanted, "{case}: {name}");
+            assert_eq!(streamed, found.tokens[found.n_prompt..], "{case}: {name}");
+            let (_, logits) = reference.f32(&format!("{name}.logits"));
+            let found_logits = floats(&found.outcome.logits);
+            assert_close(&format!("{case}: {name}: logits"), &found_logits, &logits, Tolerance::Tensor);
+            let (_, activations) = reference.dense(&format!("{name}.activations"));
+            let layers =
+                (0..set.layers().len()).map(|l| found.outcome.activations(Layer::from(l), true).unwrap());
+            let layers = floats(&Tensor::cat(&layers.map(|t| t.view(-1)).collect::<Vec<_>>(), 0));
+            assert_close(&format!("{case}: {name}: activations"), &layers, &activations, Tolerance::Tensor);
+            seen += 1;
+        }
+        assert!(seen >= 1, "{case}: no entry");
+    }
+}
+
+/// The cases of one of the reference's back ends stop at the end of a sequence, those of the other run on.
+fn reference_stops(case: &str) -> bool {
+    case.starts_with("gemma3") || case.starts_with("gpt_oss")
+}
+
+/// The token that ends a sequence.
+fn end(case: &str) -> TokenId {
+    let text = std::fs::read_to_string(fixture(case).join("model/generation_config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    TokenId::from(number(&config["eos_token_id"]))
 }
 
 /// Largest difference, of the larger of 1 and the largest expected number.
@@ -264,4 +318,192 @@ fn impossible_edits_are_errors() {
     let layers = refused(vec![], &Freeze::Layers(2..9)).to_string();
     assert_eq!(layers, "layers 2 to 8 cannot be held: the model has 4");
     assert!(matches!(interventions.run(&[], free), Err(InterventionError::NoRequest)));
+}
+
+/// Arguments for the model and set of a case, or of the demo.
+fn folders(root: &std::path::Path) -> Vec<String> {
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    vec!["-m".into(), path("model"), "-t".into(), path("transcoders")]
+}
+
+fn command(words: &[&str], folders: &[String]) -> std::process::Output {
+    run(&words.iter().copied().chain(folders.iter().map(String::as_str)).collect::<Vec<_>>())
+}
+
+const DALLAS: &str = "fact : the capital of the state containing Dallas is";
+
+#[test]
+fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let graph = folder.path().join("graph.safetensors");
+    for case in CASES.iter().copied().chain(["demo"]) {
+        let root = if case == "demo" { demo() } else { fixture(case) };
+        let (expected, ids) = (Expected::of(case), Expected::of(case).indices("input_ids"));
+        let ids = ids.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let ignored =
+            if case == "demo" { "1".into() } else { expected.count("/zero_positions/1").to_string() };
+        let folders = [folders(&root), vec!["--ignored-positions".into(), ignored]].concat();
+        let path = graph.to_str().unwrap();
+        let made = command(&["attribute", "--prompt-ids", &ids, "-o", path, "--json"], &folders);
+        assert!(made.status.success(), "{case}: {}", text(&made.stderr));
+        let passed = command(&["verify", path, "--all", "--json"], &folders);
+        let report: Value = serde_json::from_str(&text(&passed.stdout)).unwrap();
+        assert!(passed.status.success() && report["pass"] == true, "{case}: {report}");
+        assert!(report["nodes"].as_array().unwrap().len() > 50, "{case}");
+        if case != CASES[0] {
+            continue;
+        }
+        // One entry of one row, by ten times what is allowed.
+        let mut bytes = std::fs::read(&graph).unwrap();
+        let last = bytes.len() - 4;
+        let value = f32::from_le_bytes(bytes[last..].try_into().unwrap());
+        bytes[last..].copy_from_slice(&(value + 0.01).to_le_bytes());
+        std::fs::write(&graph, bytes).unwrap();
+        let failed = command(&["verify", path, "--all"], &folders);
+        assert_eq!(failed.status.code(), Some(1), "{}", text(&failed.stdout));
+        assert!(
+            text(&failed.stdout).contains("FAIL") && text(&failed.stderr).contains("1 of "),
+            "{}",
+            text(&failed.stderr)
+        );
+        let sampled = command(&["verify", path, "--nodes", "0_-1_1"], &folders);
+        assert!(sampled.status.success(), "another node is as it was: {}", text(&sampled.stdout));
+    }
+}
+
+#[test]
+fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo_folders = folders(&demo());
+    let words = [
+        "intervene",
+        "-p",
+        DALLAS,
+        "--ablate",
+        "0_369@9",
+        "--scale",
+        "0_388@-2=0",
+        "--watch",
+        "2_494@-1",
+        "--json",
+    ];
+    let output = command(&words, &demo_folders);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    let watched = &told["features"][0];
+    assert!(watched["before"].as_f64().unwrap() > watched["after"].as_f64().unwrap() + 0.5, "{told}");
+    let plain = command(&["intervene", "-p", DALLAS, "--set", "0_0@1:3=1.5"], &demo_folders);
+    assert!(text(&plain.stdout).contains("0_0@1:3 set to 1.5"), "{}", text(&plain.stdout));
+    let groups = [
+        "intervene",
+        "-p",
+        DALLAS,
+        "--graph",
+        demo().join("view.json").to_str().unwrap(),
+        "--ablate-group",
+        "nowhere",
+    ]
+    .map(str::to_owned);
+    let groups = command(&groups.iter().map(String::as_str).collect::<Vec<_>>(), &demo_folders);
+    assert!(
+        groups.status.code() == Some(2) && text(&groups.stderr).contains("there are: "),
+        "{}",
+        text(&groups.stderr)
+    );
+
+    // The reference's own file.
+    let case = CASES[0];
+    let reference = Expected::interventions(case);
+    let entries: Vec<_> = reference.json.as_array().unwrap().clone();
+    let file = folder.path().join("edits.json");
+    std::fs::write(&file, Value::Array(entries.clone()).to_string()).unwrap();
+    let ids =
+        Expected::of(case).indices("input_ids").iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let out = folder.path().join("out.safetensors");
+    let output = command(
+        &[
+            "intervene",
+            "--prompt-ids",
+            &ids,
+            "--edits",
+            file.to_str().unwrap(),
+            "-o",
+            out.to_str().unwrap(),
+            "--json",
+        ],
+        &folders(&fixture(case)),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let bytes = std::fs::read(&out).unwrap();
+    let written = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for entry in &entries {
+        let name = entry["name"].as_str().unwrap();
+        for (part, (shape, expected)) in [
+            ("logits", reference.f32(&format!("{name}.logits"))),
+            ("activations", reference.dense(&format!("{name}.activations"))),
+        ] {
+            let tensor = written.tensor(&format!("{name}.{part}")).unwrap();
+            assert_eq!(tensor.shape(), shape, "{name}.{part}");
+            let found: Vec<f32> =
+                tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            assert_close(&format!("{name}.{part}"), &found, &expected, Tolerance::Tensor);
+        }
+    }
+}
+
+#[test]
+fn generate_writes_on_with_edits_and_without() {
+    let folders = folders(&demo());
+    let prompt = ["generate", "-p", DALLAS, "--max-new-tokens", "3", "--json"];
+    let said = |more: &[&str]| {
+        let output = command(&[&prompt[..], more].concat(), &folders);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_str::<Value>(&text(&output.stdout)).unwrap()
+    };
+    let plain = said(&[]);
+    assert_eq!(plain["new_tokens"][0]["token"], "Austin", "{plain}");
+    let edited = said(&["--ablate", "0_369@9", "--ablate", "0_388@9", "--ablate", "2_494@:"]);
+    assert_ne!(edited["new_tokens"][0]["token"], "Austin", "{edited}");
+    let drawn = said(&["--temperature", "2", "--top-k", "5", "--seed", "7", "--ignore-eos"]);
+    assert_eq!(drawn, said(&["--temperature", "2", "--top-k", "5", "--seed", "7", "--ignore-eos"]));
+    assert_eq!(drawn["new_tokens"].as_array().unwrap().len(), 3);
+    let words = command(&["generate", "-p", DALLAS, "--max-new-tokens", "1"], &folders);
+    assert!(text(&words.stdout).contains("\"Austin\""), "{}", text(&words.stdout));
+    for (wrong, says) in
+        [(["--top-k", "0"], "--top-k"), (["--temperature", "-1"], "temperature"), (["--top-p", "7"], "top_p")]
+    {
+        let output = command(&[&prompt[..], &wrong].concat(), &folders);
+        assert!(
+            !output.status.success() && text(&output.stderr).contains(says),
+            "{wrong:?}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn bad_edits_are_refused_on_the_command_line() {
+    let demo_folders = folders(&demo());
+    let refused = |words: &[&str], says: &str| {
+        let output = command(&[&["intervene", "-p", DALLAS], words].concat(), &demo_folders);
+        let stderr = text(&output.stderr);
+        assert!(matches!(output.status.code(), Some(2 | 3)) && stderr.contains(says), "{words:?}: {stderr}");
+        assert!(text(&output.stdout).is_empty());
+    };
+    refused(&[], "nothing to do");
+    refused(&["--set", "0_5@3"], "`0_5@3`: expected a feature");
+    refused(&["--set", "0_5=3"], "expected layer_feature@position");
+    refused(&["--set", "0_5@x=3"], "expected layer_feature@position");
+    refused(&["--set", "0_5@3=nan"], "NaN is not within the range");
+    refused(&["--ablate", "9_5@3"], "there is no layer 9");
+    refused(&["--ablate", "0_99999@3"], "layer 0 has no feature 99999");
+    refused(&["--ablate", "0_5@11"], "there is no position 11: the prompt has 11 tokens");
+    refused(&["--ablate", "0_5@-12"], "there is no position -12");
+    refused(&["--ablate", "0_5@3", "--set", "0_5@3=1"], "edited twice at position 3");
+    refused(&["--ablate", "0_5@3", "--constrain", "2-9"], "layers 2 to 9 cannot be held");
+    refused(&["--ablate", "0_5@3", "--constrain", "some"], "expected `all` or layers");
+    refused(&["--ablate", "0_5@3", "--watch", "0_99999@3"], "no such feature or position");
+    refused(&["--ablate-group", "Texas"], "give it with --graph");
+    refused(&["--edits", "/nowhere.json"], "/nowhere.json");
+    refused(&["--ablate", "0_5@3", "-o", "out.json"], "results are written as .safetensors");
 }

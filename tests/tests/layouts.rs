@@ -1,38 +1,17 @@
 //! Layouts of transcoder sets: however the same weights lie in files, the same is read; what is not understood is refused by
 //! name.
 
-use crate::tensors::{Tensors, read, write};
-use circuit_index::{Layer, TokenId};
-use circuit_model::Model;
-use circuit_replacement::LocalReplacement;
-use circuit_tests::{Expected, fixture};
-use circuit_transcoder::{Activation, Transcoder, TranscoderError, TranscoderSet};
+use crate::sets::{
+    SPARSIFY_CONFIG, copy, listing, model, open, replacement, same, scope_2_layer, scope_2_stack, sparsify,
+    weights,
+};
+use crate::tensors::{read, write};
+use circuit_index::Layer;
+use circuit_tests::fixture;
+use circuit_transcoder::{Activation, TranscoderError, TranscoderSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-/// A copy of a fixture's set, to be changed.
-fn copy(case: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(fixture(case).join("transcoders")).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
-    }
-    dir
-}
-
-fn model(case: &str) -> Model {
-    Model::open(&fixture(case).join("model"), Kind::Float, Device::Cpu).unwrap()
-}
-
-fn open(folder: &Path, model: &Model) -> Result<TranscoderSet, TranscoderError> {
-    TranscoderSet::open(folder, model.spec().n_layers(), model.spec().d_model, Kind::Float, Device::Cpu)
-}
-
-fn replacement<'a>(case: &str, model: &'a Model, set: &'a TranscoderSet) -> LocalReplacement<'a> {
-    let tokens: Vec<_> = Expected::of(case).indices("input_ids").into_iter().map(TokenId::from).collect();
-    LocalReplacement::new(model, set, &tokens, 1).unwrap()
-}
 
 #[track_caller]
 fn refused(result: Result<TranscoderSet, TranscoderError>, parts: &[&str]) {
@@ -103,34 +82,6 @@ fn damaged_cross_layer_sets_are_refused_by_name() {
     refused(open(dir.path(), &model), &["config.yaml", "crosscoder", "cross_layer_transcoder"]);
 }
 
-/// Everything that is read of two sets is equal.
-#[track_caller]
-fn same(a: &TranscoderSet, b: &TranscoderSet) {
-    for (a, b) in a.layers().iter().zip(b.layers()) {
-        let weights = |t: &Transcoder| [&t.W_enc, &t.W_dec].map(|w| w.to_tensor().unwrap());
-        assert_eq!(weights(a), weights(b));
-        assert_eq!((&a.b_enc, &a.b_dec), (&b.b_enc, &b.b_dec));
-        assert_eq!(a.W_skip, b.W_skip);
-        match (&a.activation, &b.activation) {
-            (Activation::JumpRelu { threshold: a }, Activation::JumpRelu { threshold: b }) => {
-                assert_eq!(a, b)
-            }
-            (a, b) => assert_eq!(format!("{a:?}"), format!("{b:?}")),
-        }
-    }
-    assert_eq!(a.layers().len(), b.layers().len());
-    assert_eq!((a.info().reads, a.info().writes), (b.info().reads, b.info().writes));
-}
-
-/// The `config.yaml` of a fixture, with the files of layers listed.
-fn listing(case: &str, files: &[String]) -> String {
-    let config = fs::read_to_string(fixture(case).join("transcoders/config.yaml")).unwrap();
-    let lines = config.lines().filter(|line| !line.starts_with("- ") && !line.starts_with("transcoders"));
-    let list = files.iter().map(|file| format!("- {file}"));
-    let list = std::iter::once("transcoders:".to_owned()).chain(list);
-    lines.map(str::to_owned).chain(list).collect::<Vec<_>>().join("\n")
-}
-
 #[test]
 fn npz_files_hold_the_same() {
     let case = "gemma2-plt-jumprelu";
@@ -143,32 +94,14 @@ fn npz_files_hold_the_same() {
 fn cross_layer_sets_may_list_all_layers_for_each() {
     let case = "gemma2-clt-jumprelu";
     let model = model(case);
-    let (n_layers, d) = (model.spec().n_layers(), model.spec().d_model as i64);
+    let n_layers = model.spec().n_layers();
     let plain = open(&fixture(case).join("transcoders"), &model).unwrap();
-    // GemmaScope 2: encoders turned, decoders to all layers, of which those below their own are not used.
-    let layer = |l: usize| -> Tensors {
-        let of = |part: &str, file: &str| {
-            let path = fixture(case).join(format!("transcoders/{file}_{l}.safetensors"));
-            read(&path).remove(&format!("{part}_{l}")).unwrap()
-        };
-        let decoder = of("W_dec", "W_dec");
-        let unused = Tensor::ones([decoder.size()[0], l as i64, d], (Kind::Float, Device::Cpu)) * 9.0;
-        [
-            ("w_enc", of("W_enc", "W_enc").tr()),
-            ("w_dec", Tensor::cat(&[unused, decoder], 1)),
-            ("b_enc", of("b_enc", "W_enc")),
-            ("b_dec", of("b_dec", "W_enc")),
-            ("threshold", of("threshold", "W_enc")),
-        ]
-        .map(|(name, tensor)| (name.to_owned(), tensor))
-        .into()
-    };
     let config = fs::read_to_string(fixture(case).join("transcoders/config.yaml")).unwrap();
 
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("config.yaml"), &config).unwrap();
     for l in 0..n_layers {
-        write(&dir.path().join(format!("params_layer_{l}.safetensors")), &layer(l));
+        write(&dir.path().join(format!("params_layer_{l}.safetensors")), &scope_2_layer(case, l));
     }
     same(&open(dir.path(), &model).unwrap(), &plain);
 
@@ -182,14 +115,10 @@ fn cross_layer_sets_may_list_all_layers_for_each() {
     fs::write(dir.path().join("config.yaml"), listing(case, &names)).unwrap();
     same(&open(dir.path(), &model).unwrap(), &plain);
     fs::write(dir.path().join("config.yaml"), listing(case, &names[1..])).unwrap();
-    refused(open(dir.path(), &model), &["3 layers", "has 4", "transcoders"]);
+    refused(open(dir.path(), &model), &["3 layers", "expected 4", "transcoders"]);
 
     // All layers in one file.
-    let layers: Vec<_> = (0..n_layers).map(layer).collect();
-    let stacked = layers[0].keys().map(|name| {
-        (name.clone(), Tensor::stack(&layers.iter().map(|layer| &layer[name]).collect::<Vec<_>>(), 0))
-    });
-    write(&dir.path().join("all.safetensors"), &stacked.collect());
+    write(&dir.path().join("all.safetensors"), &scope_2_stack(case, n_layers));
     fs::write(dir.path().join("config.yaml"), listing(case, &["all.safetensors".into()])).unwrap();
     same(&open(dir.path(), &model).unwrap(), &plain);
     assert_eq!(TranscoderSet::describe(dir.path()).unwrap().layers.len(), n_layers);
@@ -201,22 +130,12 @@ fn a_run_of_sparsify_is_read_where_it_lies() {
     let model = model(case);
     let dir = tempfile::tempdir().unwrap();
     let at = |l: usize, file: &str| dir.path().join(format!("layers.{l}.mlp/{file}"));
-    let json = r#"{"expansion_factor": 4, "normalize_decoder": true, "num_latents": 0, "k": 5, "multi_topk": false,
-        "skip_connection": true, "d_in": 40, "activation": "topk", "transcode": true}"#;
-    for l in 0..model.spec().n_layers() {
-        fs::create_dir(dir.path().join(format!("layers.{l}.mlp"))).unwrap();
-        fs::write(at(l, "cfg.json"), json).unwrap();
-        let names = [("W_enc", "encoder.weight"), ("b_enc", "encoder.bias")];
-        let renamed =
-            |name: String| names.iter().find(|n| n.0 == name).map_or(name.clone(), |n| n.1.to_owned());
-        let tensors = read(&fixture(case).join(format!("transcoders/layer_{l}.safetensors")));
-        write(&at(l, "sae.safetensors"), &tensors.into_iter().map(|(n, t)| (renamed(n), t)).collect());
-    }
+    let json = SPARSIFY_CONFIG;
+    sparsify(case, dir.path(), model.spec().n_layers());
     let (set, plain) =
         (open(dir.path(), &model).unwrap(), open(&fixture(case).join("transcoders"), &model).unwrap());
     assert_eq!((set.info().reads, set.info().writes), (plain.info().reads, plain.info().writes));
     for (a, b) in set.layers().iter().zip(plain.layers()) {
-        let weights = |t: &Transcoder| [&t.W_enc, &t.W_dec].map(|w| w.to_tensor().unwrap());
         assert_eq!(weights(a), weights(b));
         assert_eq!((&a.b_enc, &a.W_skip), (&b.b_enc, &b.W_skip));
         assert!(matches!(a.activation, Activation::ReluTopK { k: 5 }));
@@ -272,4 +191,62 @@ fn what_a_config_leaves_out_or_names_elsewhere() {
     fs::create_dir_all(&inner).unwrap();
     fs::write(inner.join("config.yaml"), &config).unwrap();
     refused(open(outer.path(), &model), &["sets below it", "all/width_1k"]);
+}
+
+#[test]
+fn a_cross_layer_set_may_keep_the_k_largest() {
+    let case = "llama-clt-relu";
+    let (model, dir) = (model(case), copy(case));
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    let plain = open(dir.path(), &model).unwrap();
+    let plain = replacement(case, &model, &plain);
+    let n_kept = |activation: &str| {
+        fs::write(&path, format!("{config}\nactivation: {activation}\nk: 3\n")).unwrap();
+        let set = open(dir.path(), &model).unwrap();
+        let kept = replacement(case, &model, &set);
+        // What is kept is kept as it was, and all its writes still add up to what the model computes.
+        let values: Vec<f32> = Vec::try_from(kept.activations()).unwrap();
+        let before: Vec<f32> = Vec::try_from(plain.activations()).unwrap();
+        let before: BTreeMap<_, _> = plain.active().iter().zip(before).collect();
+        for (feature, value) in kept.active().iter().zip(values) {
+            assert!(value < 0.0 || before[feature] == value, "{activation}: {feature}");
+        }
+        assert_eq!(set.writers(2), 0..3);
+        kept.active().len()
+    };
+    let (n_layers, n_pos) = (model.spec().n_layers(), plain.n_pos());
+    assert_eq!(n_kept("topk"), 3 * n_layers * (n_pos - 1), "of each position but the ignored one");
+    let positive = n_kept("relu_topk");
+    assert!(positive > 0 && positive < plain.active().len(), "{positive}");
+}
+
+#[test]
+fn where_the_vectors_of_a_cross_layer_set_stand_does_not_count() {
+    let case = "gemma2-clt-jumprelu";
+    let (model, dir) = (model(case), copy(case));
+    for l in 0..model.spec().n_layers() {
+        let at = |file: &str| dir.path().join(format!("{file}_{l}.safetensors"));
+        let (mut encoder, mut decoder) = (read(&at("W_enc")), read(&at("W_dec")));
+        let name = format!("b_dec_{l}");
+        decoder.insert(name.clone(), encoder.remove(&name).unwrap());
+        write(&at("W_enc"), &encoder);
+        write(&at("W_dec"), &decoder);
+    }
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    for more in ["", "activation: jump_relu\n", "activation: jumprelu\n"] {
+        fs::write(&path, format!("{config}\n{more}")).unwrap();
+        same(&open(dir.path(), &model).unwrap(), &open(&fixture(case).join("transcoders"), &model).unwrap());
+    }
+    fs::write(&path, format!("{config}\nactivation: jump_relu\nk: 2\n")).unwrap();
+    refused(open(dir.path(), &model), &["`k` is given"]);
+    fs::write(&path, format!("{config}\nactivation: relu_topk\n")).unwrap();
+    refused(open(dir.path(), &model), &["relu_topk needs `k`"]);
+    // Thresholds that the config names and the files do not hold.
+    let dir = copy("llama-clt-relu");
+    let path = dir.path().join("config.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{config}\nactivation: jump_relu\n")).unwrap();
+    refused(open(dir.path(), &crate::sets::model("llama-clt-relu")), &["config.yaml", "no thresholds"]);
 }

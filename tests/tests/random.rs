@@ -15,7 +15,10 @@ use tch::{Device, Kind, Tensor};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Family {
     Llama,
+    Mistral,
+    Qwen2,
     Qwen3,
+    Gemma,
     Gemma2,
     Gemma3,
     Gpt2,
@@ -28,6 +31,7 @@ pub(crate) enum Act {
     Relu,
     JumpRelu,
     TopK,
+    ReluTopK,
 }
 
 /// Everything a random model, set and prompt follow from.
@@ -63,7 +67,10 @@ pub(crate) struct Recipe {
 pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
     let family = prop::sample::select(vec![
         Family::Llama,
+        Family::Mistral,
+        Family::Qwen2,
         Family::Qwen3,
+        Family::Gemma,
         Family::Gemma2,
         Family::Gemma3,
         Family::Gpt2,
@@ -72,7 +79,7 @@ pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
     let reads = vec![LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
     let reads = prop::sample::select(reads);
     let writes = prop::sample::select(vec![LayerSite::MlpRawOut, LayerSite::MlpOut]);
-    let act = prop::sample::select(vec![Act::Relu, Act::JumpRelu, Act::TopK]);
+    let act = prop::sample::select(vec![Act::Relu, Act::JumpRelu, Act::TopK, Act::ReluTopK]);
     let heads = (1..=2usize, 1..=3usize, 1..=2usize);
     let widths = (2..=9usize, 1..=7usize, 3..=9usize);
     let prompt = (1..=4usize, 1..=6usize, 0..=2usize);
@@ -150,6 +157,23 @@ impl Recipe {
                 });
                 merged(rotary, more)
             }
+            Family::Mistral => {
+                let more = json!({
+                    "model_type": "mistral", "attention_bias": false,
+                    "sliding_window": if c { json!(self.window) } else { Value::Null },
+                });
+                merged(rotary, more)
+            }
+            Family::Gemma => {
+                merged(rotary, json!({"model_type": "gemma", "hidden_act": if c { "gelu" } else { "relu" }}))
+            }
+            Family::Qwen2 => {
+                let more = json!({
+                    "model_type": "qwen2", "use_sliding_window": c, "sliding_window": self.window,
+                    "max_window_layers": usize::from(d), "attention_bias": false,
+                });
+                merged(rotary, more)
+            }
             Family::Qwen3 => {
                 let more = json!({
                     "model_type": "qwen3", "use_sliding_window": c, "sliding_window": self.window,
@@ -209,6 +233,7 @@ impl Recipe {
                 Act::Relu => Activation::Relu,
                 Act::JumpRelu => Activation::JumpRelu { threshold: random.normal(&[n_features]).abs() * 0.2 },
                 Act::TopK => Activation::TopK { k: self.n_features.div_ceil(2) },
+                Act::ReluTopK => Activation::ReluTopK { k: self.n_features.div_ceil(2) },
             },
         }
     }

@@ -46,6 +46,8 @@ fn the_program_introduces_itself() {
     err|   paths         The strongest paths through a raw graph, from a token (or any node) to an output
     err|   query-key     Why a head looks where it looks: the pairs of sources that make up its attention
     err|                 scores
+    err|   convert       Rewrite a transcoder set of any readable layout into the one whose files are used as
+    err|                 they lie
     err|   describe      What a model folder, a transcoder folder or a graph file is
     err|   doctor        What this machine has: LibTorch, devices, memory; and whether a prompt would fit
     err|   help          Print this message or the help of the given subcommand(s)

@@ -58,7 +58,7 @@ const WITHOUT_LIBTORCH: &[&str] =
 
 /// Families are named in one folder alone; `llama3` is also the published name of a way to stretch rotary positions, and
 /// GemmaScope that of transcoder sets.
-const FAMILIES: &[&str] = &["llama", "gemma", "qwen", "gpt2", "gpt-2", "gpt_oss", "gpt-oss"];
+const FAMILIES: &[&str] = &["llama", "mistral", "gemma", "qwen", "gpt2", "gpt-2", "gpt_oss", "gpt-oss"];
 const FAMILY_FOLDER: &str = "crates/circuit-model/src/family/";
 const NAMED_AFTER_A_FAMILY: &[&str] = &["llama3", "llama 3.1's", "gemmascope", "gemma_scope"];
 

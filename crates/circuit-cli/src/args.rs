@@ -1,5 +1,7 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
+use crate::chat::parse_option;
+use circuit_model::chat::Day;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -35,6 +37,14 @@ pub(crate) enum Command {
     /// Why a head looks where it looks: the pairs of sources that make up its attention scores.
     #[command(name = "query-key", alias = "query_key")]
     QueryKey(QueryKeyArgs),
+    /// Set, scale or remove features, and see what the model says then.
+    Intervene(Box<InterveneArgs>),
+    /// Write on after a prompt, with edits of features and without.
+    Generate(Box<GenerateArgs>),
+    /// Check a raw graph: every node added once more under full freezing must move what the graph says.
+    Verify(VerifyArgs),
+    /// Rewrite a transcoder set of any readable layout into the one whose files are used as they lie.
+    Convert(ConvertArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
     /// What this machine has: LibTorch, devices, memory; and whether a prompt would fit.
@@ -69,6 +79,21 @@ pub(crate) struct ThresholdArgs {
     pub(crate) edge_threshold: f64,
 }
 
+/// A prompt as a chat.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ChatArgs {
+    /// The prompt is what the user says to an instruct model, or a JSON list of turns, [{"role": …, "content": …}, …]: it goes
+    /// through the model's own chat template.
+    #[arg(long, conflicts_with = "prompt_ids")]
+    pub(crate) chat: bool,
+    /// A further name for the chat template, such as enable_thinking=false; may be given several times.
+    #[arg(long = "chat-option", alias = "chat_option", value_name = "NAME=VALUE", requires = "chat", value_parser = parse_option)]
+    pub(crate) chat_options: Vec<(String, serde_json::Value)>,
+    /// The day for chat templates that ask for today's; most of them know a fixed one without it.
+    #[arg(long, alias = "chat_date", value_name = "YYYY-MM-DD", requires = "chat")]
+    pub(crate) chat_date: Option<Day>,
+}
+
 /// `attribute`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct AttributeArgs {
@@ -87,6 +112,8 @@ pub(crate) struct AttributeArgs {
     /// A file that holds the prompt, every byte of it.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
     /// Raw graph to write: .safetensors, or .pt for Python's Graph.from_pt.
     #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
     pub(crate) output: Option<PathBuf>,
@@ -311,6 +338,8 @@ pub(crate) struct PromptArgs {
     /// A file that holds the prompt, every byte of it.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
 }
 
 /// `explain-edge`.
@@ -385,6 +414,134 @@ pub(crate) struct QueryKeyArgs {
     pub(crate) json: bool,
 }
 
+/// Edits of features. A feature is `layer_feature@position`; positions may be `10`, `-1`, `3:7`, `3:` or several with commas.
+#[derive(clap::Args, Debug)]
+pub(crate) struct EditArgs {
+    /// Set a feature, such as 2_1543@10=0; may be given several times, as all of these.
+    #[arg(long, value_name = "FEATURE=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Multiply a feature's undisturbed activation, such as 1_77@-1=2.
+    #[arg(long, value_name = "FEATURE=FACTOR")]
+    pub(crate) scale: Vec<String>,
+    /// Add to a feature's activation.
+    #[arg(long, value_name = "FEATURE=VALUE")]
+    pub(crate) add: Vec<String>,
+    /// Remove a feature.
+    #[arg(long, value_name = "FEATURE")]
+    pub(crate) ablate: Vec<String>,
+    /// A graph file whose groups (supernodes) the next two name.
+    #[arg(long, value_name = "GRAPH.json")]
+    pub(crate) graph: Option<PathBuf>,
+    /// Remove all features of a group.
+    #[arg(long, alias = "ablate_group", value_name = "LABEL")]
+    pub(crate) ablate_group: Vec<String>,
+    /// Multiply all features of a group.
+    #[arg(long, alias = "scale_group", value_name = "LABEL=FACTOR")]
+    pub(crate) scale_group: Vec<String>,
+    /// A JSON list of named interventions, each on its own.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) edits: Option<PathBuf>,
+    /// Hold nothing; unless given, attention patterns are held.
+    #[arg(long, alias = "freeze_nothing", conflicts_with = "constrain")]
+    pub(crate) freeze_nothing: bool,
+    /// Hold patterns and these layers' transcoder outputs (`all`, or such as 3-7): direct effects.
+    #[arg(long, alias = "constrained_layers", value_name = "LAYERS")]
+    pub(crate) constrain: Option<String>,
+}
+
+/// `intervene`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct InterveneArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    /// Many prompts: a file with a JSON text, or an object with `prompt`, on each line.
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "the_prompt")]
+    pub(crate) prompts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) edit: EditArgs,
+    /// Entries of --edits that write on stop at the end of a sequence.
+    #[arg(long, alias = "stop_at_eos")]
+    pub(crate) stop_at_eos: bool,
+    /// Features to tell before and after.
+    #[arg(long, value_name = "FEATURE")]
+    pub(crate) watch: Vec<String>,
+    /// Tokens told: so many of the most probable before, and after.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) top: usize,
+    /// Write <name>.logits (positions, vocabulary) and <name>.activations (layers, positions, features) of each.
+    #[arg(short, long, value_name = "FILE.safetensors")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print one JSON object for each.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl EditArgs {
+    /// Whether there is an edit among them.
+    pub(crate) fn any(&self) -> bool {
+        let lists = [&self.set, &self.scale, &self.add, &self.ablate, &self.ablate_group, &self.scale_group];
+        lists.iter().any(|list| !list.is_empty()) || self.edits.is_some()
+    }
+}
+
+/// `generate`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) edit: EditArgs,
+    /// At most this many tokens.
+    #[arg(long, alias = "max_new_tokens", default_value_t = 20)]
+    pub(crate) max_new_tokens: usize,
+    /// 0 takes the most probable token; else tokens are drawn, from logits divided by this.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Draw among so many of the most probable.
+    #[arg(long, alias = "top_k")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw among the fewest most probable that reach this probability.
+    #[arg(long, alias = "top_p")]
+    pub(crate) top_p: Option<f64>,
+    /// Draws follow from it.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Go on past the end of a sequence.
+    #[arg(long, alias = "ignore_eos")]
+    pub(crate) ignore_eos: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `verify`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Raw graph, .safetensors or .pt.
+    pub(crate) graph: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Every node.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// These nodes, as graph files name them, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with = "all")]
+    pub(crate) nodes: Vec<String>,
+    /// Without either: about so many of each kind.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) sample: usize,
+    /// So many of those that differ are told.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `scores`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ScoresArgs {
@@ -398,6 +555,22 @@ pub(crate) struct ScoresArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `convert`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ConvertArgs {
+    /// Transcoder set: a local folder.
+    pub(crate) set: String,
+    /// Folder for config.yaml and the files of the layers. The config comes last: without it, what is there is no set.
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// Type of the matrices; as stored unless given. Biases and thresholds always stay as they are.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// Replace the set in a folder that is not empty; other files there stay.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// `describe`.

@@ -2,6 +2,7 @@
 
 use crate::args::AttributeArgs;
 use crate::budget::{self, Budget, Request};
+use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::machine::{Held, Watch};
@@ -195,7 +196,7 @@ fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure
             .map_err(|e| Failure::new(Code::Prompt, format!("{}: {e}", path.display())))?,
         _ => String::new(),
     };
-    tokenizer.encode_prompt(&text).map_err(Failure::text)
+    chat::prompt(&text, &args.chat, tokenizer)
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {

@@ -3,6 +3,7 @@
 use circuit_attribution::AttributionError;
 use circuit_format::FormatError;
 use circuit_graph::GraphError;
+use circuit_intervention::InterventionError;
 use circuit_model::ModelError;
 use circuit_model::tokenizer::TokenizerError;
 use circuit_replacement::ReplacementError;
@@ -154,6 +155,18 @@ impl From<AttributionError> for Failure {
                 Self::usage(error.to_string())
             }
             _ => Self::new(Code::Prompt, error.to_string()),
+        }
+    }
+}
+
+impl From<InterventionError> for Failure {
+    fn from(error: InterventionError) -> Self {
+        match error {
+            InterventionError::Model(error) => error.into(),
+            InterventionError::Transcoder(error) => error.into(),
+            InterventionError::Replacement(error) => error.into(),
+            InterventionError::Torch(error) => error.into(),
+            _ => Self::usage(error.to_string()),
         }
     }
 }

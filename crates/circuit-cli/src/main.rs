@@ -6,11 +6,16 @@
 mod args;
 mod attribute;
 mod budget;
+mod chat;
+mod convert;
 mod describe;
 mod doctor;
+mod edit_args;
 mod explain;
 mod failure;
 mod files;
+mod generate;
+mod intervene;
 mod machine;
 mod nodes;
 mod open;
@@ -22,6 +27,7 @@ mod serve;
 mod stop;
 mod summary;
 mod targets_file;
+mod verify;
 mod view;
 
 use args::{Args, Command};
@@ -78,6 +84,14 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::ExplainEdge(args) => explain::explain_edge(args),
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
+        Command::Intervene(args) => intervene::run(*args),
+        Command::Generate(args) => generate::run(*args),
+        Command::Verify(args) => {
+            let (text, verdict) = verify::run(args)?;
+            print(&text)?;
+            verdict.map(|()| String::new())
+        }
+        Command::Convert(args) => convert::run(&args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(&args),
     }

@@ -3,15 +3,17 @@
 //! `attribute` has a plan of its own, since it writes files.
 
 use crate::args::{Dtype, ModelArgs, PromptArgs};
+use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::plan;
 use circuit_index::TokenId;
+use circuit_intervention::Interventions;
 use circuit_model::Model;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
 use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
 /// A model, its transcoders and its tokenizer.
@@ -19,21 +21,27 @@ pub(crate) struct Opened {
     pub(crate) model: Model,
     pub(crate) set: TranscoderSet,
     pub(crate) tokenizer: Tokenizer,
+    pub(crate) model_folder: PathBuf,
     ignored: usize,
 }
 
 impl Opened {
     pub(crate) fn new(args: &ModelArgs) -> Result<Self, Failure> {
-        let model = plan::local_folder(&args.model, "model")?;
+        let model_folder = plan::local_folder(&args.model, "model")?;
         let transcoders = plan::local_folder(&args.transcoder_set, "transcoder")?;
         set_threads(args.threads)?;
         let device = device(args.device.as_deref())?;
-        let tokenizer = Tokenizer::open(&model).map_err(Failure::tokenizer)?;
-        let model = Model::open(&model, kind(args.dtype), device)?;
+        let tokenizer = Tokenizer::open(&model_folder).map_err(Failure::tokenizer)?;
+        let model = Model::open(&model_folder, kind(args.dtype), device)?;
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
         let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
-        Ok(Self { model, set, tokenizer, ignored })
+        Ok(Self { model, set, tokenizer, model_folder, ignored })
+    }
+
+    /// The model with features that can be edited.
+    pub(crate) fn interventions(&self) -> Result<Interventions<'_>, Failure> {
+        Ok(Interventions::new(&self.model, &self.set, self.ignored)?)
     }
 
     /// The model and its transcoders on a prompt.
@@ -53,7 +61,7 @@ pub(crate) fn prompt(args: &PromptArgs, tokenizer: &Tokenizer) -> Result<Prompt,
         (_, _, Some(path)) => text_of(path)?,
         _ => return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file")),
     };
-    tokenizer.encode_prompt(&text).map_err(Failure::text)
+    chat::prompt(&text, &args.chat, tokenizer)
 }
 
 fn text_of(path: &Path) -> Result<String, Failure> {

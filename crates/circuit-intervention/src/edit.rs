@@ -90,8 +90,13 @@ impl Edit {
     }
 
     /// Whether it acts on generated tokens too.
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         matches!(self.positions, Positions::Slice(_, None))
+    }
+
+    /// Whether it acts on a generated token at a position.
+    pub(crate) fn starts_by(&self, pos: usize) -> bool {
+        matches!(self.positions, Positions::Slice(start, None) if start.get() <= pos)
     }
 }
 

@@ -53,6 +53,12 @@ pub struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
+    /// Number of layers.
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Activations of a layer in the disturbed run, `[pos, n_features]`, before or after the activation function; 0 at ignored
     /// positions. They are what the encoders find: a value that an edit set is not put in.
     ///
@@ -121,15 +127,33 @@ impl<'a> Interventions<'a> {
                 let own = t.f_select(0, row as i64)?.f_narrow(0, 0, request.tokens.len() as i64)?;
                 own.f_to_kind(wide)
             };
-            Ok(Outcome {
-                logits: own(&logits)?,
-                outside: self.outside(&request.edits, &held),
-                set: self.set,
-                ignored: self.ignored,
-                inputs: pass.inputs.iter().map(own).collect::<Result<_, _>>()?,
-            })
+            let inputs = pass.inputs.iter().map(own).collect::<Result<_, _>>()?;
+            Ok(self.outcome(own(&logits)?, inputs, &request.edits, &held))
         });
         outcomes.collect()
+    }
+
+    pub(crate) fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    pub(crate) fn set(&self) -> &'a TranscoderSet {
+        self.set
+    }
+
+    pub(crate) fn ignored(&self) -> usize {
+        self.ignored
+    }
+
+    pub(crate) fn outcome(
+        &self,
+        logits: Tensor,
+        inputs: Vec<Tensor>,
+        edits: &[Edit],
+        held: &Held,
+    ) -> Outcome<'a> {
+        let outside = self.outside(edits, held);
+        Outcome { logits, outside, set: self.set, ignored: self.ignored, inputs }
     }
 
     pub(crate) fn held(&self, freeze: &Freeze) -> Result<Held, InterventionError> {
@@ -148,7 +172,7 @@ impl<'a> Interventions<'a> {
     }
 
     /// What a run without edits computes at the sites that matter.
-    fn undisturbed(
+    pub(crate) fn undisturbed(
         &self,
         tokens: &TokenBatch,
         held: &Held,

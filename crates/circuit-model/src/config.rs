@@ -195,6 +195,20 @@ impl HfConfig {
         Ok(Some(layers))
     }
 
+    /// A count: `absent` where the key is missing, none where it is null.
+    pub(crate) fn count_or_none(&self, key: &str, absent: usize) -> Result<Option<usize>, SpecError> {
+        match self.values.contains_key(key) {
+            true => self.opt_count(key),
+            false => Ok(Some(absent)),
+        }
+    }
+
+    /// A whole number that may be zero, such as a layer, if the key is there.
+    pub(crate) fn opt_index(&self, key: &str) -> Result<Option<usize>, SpecError> {
+        let read = |v: &Value| v.as_u64().filter(|n| *n <= 1 << 31).and_then(|n| n.try_into().ok());
+        self.optional(key, "a whole number", read)
+    }
+
     /// A positive number: `absent` where the key is missing, none where it is null.
     pub(crate) fn positive_or_none(&self, key: &str, absent: f64) -> Result<Option<f64>, SpecError> {
         match self.values.contains_key(key) {

@@ -54,6 +54,40 @@ pub enum ModelError {
         /// The model's context.
         limit: usize,
     },
+    /// A key-value cache that another model has filled or is to fill.
+    #[error("the key-value cache was made for another model")]
+    CacheOfAnotherModel,
+    /// Tokens in more or fewer batch rows than those before them.
+    #[error("the key-value cache holds {expected} batch rows, the tokens have {found}")]
+    CacheBatch {
+        /// Rows of the tokens.
+        found: usize,
+        /// Rows of the cache.
+        expected: usize,
+    },
+    /// A way of choosing tokens that makes no sense.
+    #[error("sampling: {what} is {found}, it must be {expected}")]
+    Sampling {
+        /// What is wrong.
+        what: &'static str,
+        /// Its value.
+        found: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A logit by which nothing can be chosen.
+    #[error(
+        "the logit of token {token} is {found}: no token can be chosen (`Model::find_non_finite` looks for a bad weight)"
+    )]
+    BadLogit {
+        /// The token.
+        token: TokenId,
+        /// Its logit.
+        found: f32,
+    },
+    /// No logits, or all of minus infinity.
+    #[error("no token can be chosen: every one is ruled out")]
+    NoTokenLeft,
     /// A token id past the vocabulary.
     #[error("token id {token} is outside the model's vocabulary of {d_vocab}")]
     NoSuchToken {

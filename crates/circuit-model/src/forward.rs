@@ -5,12 +5,14 @@
 //! a visitor brings in a tensor that does ask for one: tests compare the pull-back with autograd that way.
 
 use crate::ModelError;
+use crate::cache::{Grown, KvCache};
 use crate::hooks::Visitor;
 use crate::model::{Block, Model, TokenBatch};
 use crate::norm::wide;
 use crate::rope::RopeTables;
 use crate::spec::{AttnSpec, Reach, RopeSpec};
 use circuit_index::{Layer, LayerSite, Site};
+use std::ops::Range;
 use tch::{Kind, Tensor};
 
 impl Model {
@@ -20,24 +22,56 @@ impl Model {
     /// If the visitor needs a site that this model does not have or fails itself, or LibTorch fails (for example for want of
     /// memory).
     pub fn forward(&self, tokens: &TokenBatch, visitor: &mut dyn Visitor) -> Result<Tensor, ModelError> {
-        let sites = self.spec().sites();
-        if let Some(site) = visitor.needs().into_iter().find(|site| !sites.contains(site)) {
-            return Err(ModelError::NoSuchSite { site, n_layers: self.spec().n_layers() });
-        }
-        circuit_torch::guard(|| self.run(tokens, visitor))
+        self.check_needs(visitor)?;
+        circuit_torch::guard(|| self.run(tokens, Pass::new(0..tokens.n_pos(), None), visitor))
     }
 
-    fn run(&self, tokens: &TokenBatch, visitor: &mut dyn Visitor) -> Result<Tensor, ModelError> {
+    /// The same for tokens that follow on what `cache` holds: logits `[batch, new pos, d_vocab]` of these tokens alone, whose keys
+    /// and values the cache then holds too. The visitor sees values of the new positions; attention scores and patterns
+    /// are `[batch, head, new pos, all pos]`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and if the cache is another model's, holds other batch rows, or has no room for as many tokens. The
+    /// cache then stays as it was.
+    pub fn forward_cached(
+        &self,
+        tokens: &TokenBatch,
+        cache: &mut KvCache,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Tensor, ModelError> {
+        self.check_needs(visitor)?;
+        cache.check(self, tokens)?;
+        let positions = cache.n_pos()..cache.n_pos() + tokens.n_pos();
+        let mut grown = Grown::new(cache);
+        let pass = Pass::new(positions, Some(&mut grown));
+        let logits = circuit_torch::guard(|| self.run(tokens, pass, visitor))?;
+        cache.commit(grown, tokens);
+        Ok(logits)
+    }
+
+    fn check_needs(&self, visitor: &dyn Visitor) -> Result<(), ModelError> {
+        let sites = self.spec().sites();
+        match visitor.needs().into_iter().find(|site| !sites.contains(site)) {
+            Some(site) => Err(ModelError::NoSuchSite { site, n_layers: self.spec().n_layers() }),
+            None => Ok(()),
+        }
+    }
+
+    fn run(
+        &self,
+        tokens: &TokenBatch,
+        mut pass: Pass<'_>,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Tensor, ModelError> {
         let mut x = visitor.visit(Site::Embed, self.embed(tokens.ids()))?; // [batch, pos, d_model]
         if let Some(W_pos) = &self.W_pos {
-            let positions = W_pos.narrow(0, 0, tokens.n_pos() as i64).expand_as(&x);
+            let positions = W_pos.narrow(0, pass.start(), pass.n_new()).expand_as(&x);
             x = &x + visitor.visit(Site::PosEmbed, positions)?;
         }
-        let mut shared = Shared::default();
         for (l, block) in self.blocks.iter().enumerate() {
             let at = |site| Site::Block(Layer::from(l), site);
             x = visitor.visit(at(LayerSite::ResidPre), x)?;
-            let attn_out = attention(block, &x, &mut shared, &at, visitor)?;
+            let attn_out = attention(block, &x, &mut pass, &at, visitor)?;
             let mid = visitor.visit(at(LayerSite::ResidMid), x + attn_out)?;
             let mlp_out = mlp(block, &mid, &at, visitor)?;
             x = visitor.visit(at(LayerSite::ResidPost), mid + mlp_out)?;
@@ -59,31 +93,56 @@ impl Model {
     }
 }
 
-/// What several layers use alike: rotary tables and masks.
-#[derive(Default)]
-struct Shared {
+/// The positions that a pass reads, what came before them, and what several layers use alike: rotary tables and masks.
+struct Pass<'a> {
+    positions: Range<usize>,
+    grown: Option<&'a mut Grown>,
     ropes: Vec<(RopeSpec, usize, RopeTables)>,
     masks: Vec<(Reach, Tensor)>,
 }
 
-impl Shared {
-    fn rope(&mut self, spec: &RopeSpec, n_pos: usize, d_head: usize, like: &Tensor) -> &RopeTables {
+impl<'a> Pass<'a> {
+    fn new(positions: Range<usize>, grown: Option<&'a mut Grown>) -> Self {
+        Self { positions, grown, ropes: Vec::new(), masks: Vec::new() }
+    }
+
+    /// The first position that is read.
+    fn start(&self) -> i64 {
+        self.positions.start as i64
+    }
+
+    /// How many are read.
+    fn n_new(&self) -> i64 {
+        self.positions.len() as i64
+    }
+
+    /// Keys and values of all positions up to the last one read.
+    fn all_keys_and_values(&mut self, k: Tensor, v: Tensor) -> [Tensor; 2] {
+        match &mut self.grown {
+            Some(grown) => grown.extend([&k, &v]),
+            None => [k, v],
+        }
+    }
+
+    fn rope(&mut self, spec: &RopeSpec, d_head: usize, like: &Tensor) -> &RopeTables {
         let found = self.ropes.iter().position(|(s, d, _)| s == spec && *d == d_head);
         let i = found.unwrap_or_else(|| {
-            self.ropes.push((*spec, d_head, RopeTables::new(spec, n_pos, d_head, like)));
+            self.ropes.push((*spec, d_head, RopeTables::new(spec, self.positions.clone(), d_head, like)));
             self.ropes.len() - 1
         });
         &self.ropes[i].2
     }
 
-    /// `[query, key]`, true where the query does not see the key.
-    fn mask(&mut self, reach: Reach, n_pos: i64, device: tch::Device) -> &Tensor {
+    /// `[query, key]`, true where the query does not see the key. The first query stands at the start, the first key at 0.
+    fn mask(&mut self, reach: Reach, device: tch::Device) -> &Tensor {
         let found = self.masks.iter().position(|(r, _)| *r == reach);
         let i = found.unwrap_or_else(|| {
-            let ones = Tensor::ones([n_pos, n_pos], (Kind::Bool, device));
+            let start = self.start();
+            let ones = Tensor::ones([self.n_new(), self.positions.end as i64], (Kind::Bool, device));
+            let later = ones.triu(start + 1);
             let mask = match reach {
-                Reach::Global => ones.triu(1),
-                Reach::Window(n) => ones.triu(1).logical_or(&ones.tril(-(n.get() as i64))),
+                Reach::Global => later,
+                Reach::Window(n) => later.logical_or(&ones.tril(start - n.get() as i64)),
             };
             self.masks.push((reach, mask));
             self.masks.len() - 1
@@ -96,7 +155,7 @@ impl Shared {
 fn attention(
     block: &Block,
     x: &Tensor,
-    shared: &mut Shared,
+    pass: &mut Pass<'_>,
     at: &impl Fn(LayerSite) -> Site,
     visitor: &mut dyn Visitor,
 ) -> Result<Tensor, ModelError> {
@@ -121,21 +180,23 @@ fn attention(
         ),
         None => (q, k),
     };
-    let (q, k) = rotate(q, k, spec, shared);
+    let (q, k) = rotate(q, k, spec, pass);
     let q = visitor.visit(at(LayerSite::RotQ), q)?;
     let k = visitor.visit(at(LayerSite::RotK), k)?;
+    let [k, v] = pass.all_keys_and_values(k, v);
+    let keys = k.size()[1];
 
     // Query heads in groups that share a key-value head: [batch, kv_head, group, pos, d_head].
     let q = q.view([batch, pos, kv_heads, heads / kv_heads, d_head]).permute([0, 2, 3, 1, 4]);
     let k = k.permute([0, 2, 3, 1]).unsqueeze(2);
     let scores = soft_cap(q.matmul(&k) * spec.scale, spec.soft_cap);
-    let mask = shared.mask(spec.reach, pos, x.device());
-    let scores = scores.masked_fill(mask, f64::NEG_INFINITY).view([batch, heads, pos, pos]);
+    let mask = pass.mask(spec.reach, x.device());
+    let scores = scores.masked_fill(mask, f64::NEG_INFINITY).view([batch, heads, pos, keys]);
     let scores = visitor.visit(at(LayerSite::AttnScores), scores)?;
     let pattern = softmax(scores.to_kind(wide(x.kind())), attn.sinks.as_ref()).to_kind(x.kind());
     let pattern = visitor.visit(at(LayerSite::Pattern), pattern)?; // [batch, head, query, key]
 
-    let grouped = pattern.view([batch, kv_heads, heads / kv_heads, pos, pos]);
+    let grouped = pattern.view([batch, kv_heads, heads / kv_heads, pos, keys]);
     let z = grouped.matmul(&v.transpose(1, 2).unsqueeze(2)).view([batch, heads, pos, d_head]).transpose(1, 2);
     let z = visitor.visit(at(LayerSite::Z), z.contiguous())?; // [batch, pos, head, d_head]
     let out =
@@ -158,11 +219,11 @@ fn softmax(scores: Tensor, sinks: Option<&Tensor>) -> Tensor {
     Tensor::cat(&[scores, sinks], -1).softmax(-1, None::<Kind>).narrow(-1, 0, keys).contiguous()
 }
 
-fn rotate(q: Tensor, k: Tensor, spec: &AttnSpec, shared: &mut Shared) -> (Tensor, Tensor) {
+fn rotate(q: Tensor, k: Tensor, spec: &AttnSpec, pass: &mut Pass<'_>) -> (Tensor, Tensor) {
     let Some(rope) = &spec.rope else { return (q, k) };
     let kind = q.kind();
     let (q, k) = (q.to_kind(wide(kind)), k.to_kind(wide(kind)));
-    let tables = shared.rope(rope, q.size()[1] as usize, spec.d_head, &q);
+    let tables = pass.rope(rope, spec.d_head, &q);
     (tables.rotate(&q).to_kind(kind), tables.rotate(&k).to_kind(kind))
 }
 

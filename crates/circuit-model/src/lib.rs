@@ -1,11 +1,13 @@
 //! Language models from a description: one forward pass with typed hook sites, named as in TransformerLens.
 //!
 //! [`Model::open`] reads a Hugging Face checkpoint folder, [`Model::forward`] runs it and calls a [`Visitor`] at each site
-//! ([`Hooks`] for everyday use). What differs between families is data: a [`spec::ModelSpec`]. Not here: transcoders, gradients,
+//! ([`Hooks`] for everyday use); [`Model::forward_cached`] goes on from what a [`KvCache`] keeps, and a [`Sampler`] chooses the next token. What differs between families is data: a [`spec::ModelSpec`]. Not here: transcoders, gradients,
 //! downloads.
 
 #![allow(non_snake_case, reason = "weights carry the field's names: W_E, W_U, W_pos")]
 
+mod cache;
+pub mod chat;
 mod config;
 mod error;
 mod family;
@@ -17,10 +19,12 @@ mod names;
 mod norm;
 mod packed;
 mod rope;
+mod sampling;
 mod score_reads;
 pub mod spec;
 pub mod tokenizer;
 
+pub use cache::KvCache;
 pub use config::SpecError;
 pub use error::ModelError;
 pub use hooks::{Hooks, Visitor};
@@ -29,4 +33,5 @@ pub use model::{Attention, Block, Model, TokenBatch};
 pub use names::{BlockPart, Linear, NormPlace, Part, WeightSizes, WeightSource};
 pub use norm::{Norm, Projection};
 pub use packed::{Matrix, Mxfp4};
+pub use sampling::{Sampler, Sampling};
 pub use score_reads::{ScoreEnd, ScoreScales};

@@ -12,6 +12,7 @@ use crate::norm::{Norm, Projection};
 use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
 use circuit_index::{Layer, TokenId};
 use std::path::Path;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// A language model with its weights.
@@ -19,6 +20,8 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug)]
 pub struct Model {
     spec: ModelSpec,
+    /// Tells this model from all others, those of equal description too.
+    pub(crate) identity: Arc<()>,
     kind: Kind,
     device: Device,
     /// `[d_vocab, d_model]`.
@@ -133,7 +136,7 @@ impl Model {
             true => W_E.shallow_clone(),
             false => loader.tensor(Part::Unembed, &[vocab, d])?,
         };
-        Ok(Self { spec, kind, device, W_E, W_pos, blocks, final_norm, W_U })
+        Ok(Self { spec, identity: Arc::new(()), kind, device, W_E, W_pos, blocks, final_norm, W_U })
     }
 
     /// The description.
@@ -284,6 +287,12 @@ impl TokenBatch {
     /// `[batch, pos]`.
     pub fn ids(&self) -> &Tensor {
         &self.ids
+    }
+
+    /// Number of batch rows.
+    #[must_use]
+    pub fn n_batch(&self) -> usize {
+        self.ids.size()[0] as usize
     }
 
     /// Number of positions.

@@ -2,18 +2,20 @@
 
 use crate::spec::{RopeScaling, RopeSpec};
 use std::f64::consts::TAU;
+use std::ops::Range;
 use tch::{Kind, Tensor};
 
-/// Cosines and sines of every position, `[pos, 1, d_head]`, times whatever lengthens queries and keys.
+/// Cosines and sines of some positions, `[pos, 1, d_head]`, times whatever lengthens queries and keys.
 pub(crate) struct RopeTables {
     cos: Tensor,
     sin: Tensor,
 }
 
 impl RopeTables {
-    pub(crate) fn new(spec: &RopeSpec, n_pos: usize, d_head: usize, like: &Tensor) -> Self {
+    pub(crate) fn new(spec: &RopeSpec, positions: Range<usize>, d_head: usize, like: &Tensor) -> Self {
         let frequencies = Tensor::from_slice(&frequencies(spec, d_head));
-        let positions = Tensor::arange(n_pos as i64, (Kind::Double, tch::Device::Cpu));
+        let (start, end) = (positions.start as i64, positions.end as i64);
+        let positions = Tensor::arange_start(start, end, (Kind::Double, tch::Device::Cpu));
         let angles = positions.outer(&frequencies);
         let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
         let length = match spec.scaling {
@@ -29,9 +31,9 @@ impl RopeTables {
         x * &self.cos + quarter_turn(x) * &self.sin
     }
 
-    /// Rotates `x [.., d_head]` as what stands at one position.
-    pub(crate) fn rotate_at(&self, x: &Tensor, pos: i64) -> Tensor {
-        let at = |table: &Tensor| table.narrow(0, pos, 1).squeeze();
+    /// Rotates `x [.., d_head]` as what stands at the first of the positions.
+    pub(crate) fn rotate_at_first(&self, x: &Tensor) -> Tensor {
+        let at = |table: &Tensor| table.narrow(0, 0, 1).squeeze();
         x * at(&self.cos) + quarter_turn(x) * at(&self.sin)
     }
 }

@@ -56,8 +56,8 @@ impl Model {
             reads = norms[usize::from(end == ScoreEnd::Key)].push(&reads, &Tensor::from(scale));
         }
         if let Some(rope) = &spec.rope {
-            let tables = RopeTables::new(rope, pos.get() + 1, spec.d_head, &reads);
-            reads = tables.rotate_at(&reads, pos.get() as i64);
+            let tables = RopeTables::new(rope, pos.get()..pos.get() + 1, spec.d_head, &reads);
+            reads = tables.rotate_at_first(&reads);
         }
         reads.tr()
     }

@@ -5,9 +5,10 @@
 //! special token must stand there: [`Tokenizer::encode_prompt`] and [`Tokenizer::prompt_from_ids`] put one in front
 //! unless the first token already is one. `special: true` in `tokenizer.json` is not the test: the sets differ.
 //!
-//! Ids are not checked against the size of the model, which this module does not know. No chat templates.
+//! Ids are not checked against the size of the model, which this module does not know. Chat templates: `chat.rs`.
 //! Read [`Prompt`] first.
 
+use crate::chat::{ChatError, ChatTemplate};
 use circuit_index::TokenId;
 use serde::Deserialize;
 use serde_json::Value;
@@ -56,16 +57,19 @@ pub enum SpecialRole {
     Additional,
 }
 
-/// The keys that name one token each.
-const SINGLE_KEYS: [(&str, SpecialRole); 7] = [
-    ("bos_token", SpecialRole::Bos),
-    ("eos_token", SpecialRole::Eos),
-    ("pad_token", SpecialRole::Pad),
-    ("unk_token", SpecialRole::Unk),
-    ("sep_token", SpecialRole::Sep),
-    ("cls_token", SpecialRole::Cls),
-    ("mask_token", SpecialRole::Mask),
-];
+impl SpecialRole {
+    /// The keys that name one token each.
+    pub(crate) const SINGLE_KEYS: [(&'static str, Self); 7] = [
+        ("bos_token", Self::Bos),
+        ("eos_token", Self::Eos),
+        ("pad_token", Self::Pad),
+        ("unk_token", Self::Unk),
+        ("sep_token", Self::Sep),
+        ("cls_token", Self::Cls),
+        ("mask_token", Self::Mask),
+    ];
+}
+
 /// The keys that name several: a list, or in newer files a map from a purpose to a token.
 const MANY_KEYS: [&str; 3] =
     ["additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens"];
@@ -290,6 +294,14 @@ impl Tokenizer {
         self.prompt_from_ids(&self.encode(prompt)?)
     }
 
+    /// The chat template of the model folder.
+    ///
+    /// # Errors
+    /// If there is none, or its file cannot be read.
+    pub fn chat_template(&self) -> Result<ChatTemplate, ChatError> {
+        ChatTemplate::open(&self.dir, &self.special)
+    }
+
     /// A prompt from token ids, a special token in front. An id that the tokenizer does not have is kept and has no
     /// text, since a model's vocabulary may be the larger one; that ids fit the model is for the caller to check.
     ///
@@ -428,7 +440,7 @@ fn named_tokens(path: &Path, bytes: &[u8]) -> Result<Vec<(SpecialRole, String, S
         }
         Ok(())
     };
-    for (key, role) in SINGLE_KEYS {
+    for (key, role) in SpecialRole::SINGLE_KEYS {
         file.get(key).map_or(Ok(()), |value| add(role, key.into(), value))?;
     }
     for key in MANY_KEYS {

@@ -7,6 +7,7 @@ use crate::pages::MappedFile;
 use crate::{Stored, TorchError, npz, shim};
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensors};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -266,6 +267,7 @@ fn safetensors_entries(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     }
     let (header_len, metadata) = SafeTensors::read_metadata(map).map_err(|e| e.to_string())?;
     let base = header_len + 8;
+    serde_json::from_slice::<DistinctNames>(&map[8..base]).map_err(|e| e.to_string())?;
     let entry = |(name, info): (String, &TensorInfo)| {
         let (start, end) = info.data_offsets;
         let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
@@ -275,6 +277,33 @@ fn safetensors_entries(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
         Ok((name, Entry { kind: kind_of(info.dtype), dtype, shape, fortran: false, data }))
     };
     metadata.tensors().into_iter().map(entry).collect()
+}
+
+/// The names in a header, none of which comes twice: of two tensors of one name the library would take either.
+struct DistinctNames;
+
+impl<'de> Deserialize<'de> for DistinctNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = DistinctNames;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctNames, A::Error> {
+                let mut seen = BTreeSet::new();
+                while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                    if let Some(name) = seen.replace(name) {
+                        return Err(A::Error::custom(format_args!("tensor `{name}` stands there twice")));
+                    }
+                }
+                Ok(DistinctNames)
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {

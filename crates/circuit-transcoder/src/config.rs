@@ -6,6 +6,7 @@ use crate::TranscoderError;
 use circuit_index::LayerSite;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// The keys a set may have; anything else is refused by name.
@@ -41,6 +42,8 @@ pub(crate) enum SetKind {
 pub(crate) enum Selection {
     /// Those above their threshold, where the files hold thresholds; else those above 0.
     Threshold,
+    /// Those above their threshold, which the files must hold.
+    JumpRelu,
     /// The k largest, whatever their sign.
     TopK(usize),
     /// Of the k largest those above 0.
@@ -89,6 +92,34 @@ impl Config {
         }
     }
 
+    /// The `config.yaml` of the same set without a list of files; what the files say themselves is left to them.
+    pub(crate) fn mapped(&self) -> String {
+        let kind = match self.kind {
+            SetKind::PerLayer => "transcoder_set",
+            SetKind::CrossLayer => "cross_layer_transcoder",
+        };
+        // A JSON text is a YAML text, whatever is in it.
+        let text = |name: &str| serde_json::Value::from(name).to_string();
+        let line = |key: &str, value: Option<String>| {
+            value.map_or_else(String::new, |value| format!("{key}: {value}\n"))
+        };
+        let (activation, k) = match self.selection {
+            Selection::Threshold | Selection::JumpRelu => (None, None),
+            Selection::TopK(k) => (Some("topk"), Some(k)),
+            Selection::ReluTopK(k) => (Some("relu_topk"), Some(k)),
+        };
+        [
+            line("model_name", self.model_name.as_deref().map(text)),
+            line("model_kind", Some(kind.into())),
+            line("feature_input_hook", Some(self.reads.name().into())),
+            line("feature_output_hook", Some(self.writes.name().into())),
+            line("scan", self.scan.as_deref().map(text)),
+            line("activation", activation.map(str::to_owned)),
+            line("k", k.map(|k| k.to_string())),
+        ]
+        .concat()
+    }
+
     /// Whether a folder has a config of a transcoder set.
     pub(crate) fn exists(folder: &Path) -> bool {
         folder.join(CONFIG).exists() || folder.join(sparsify_config(0)).exists()
@@ -97,7 +128,7 @@ impl Config {
     fn circuit_tracer(folder: &Path) -> Result<Self, TranscoderError> {
         let path = folder.join(CONFIG);
         let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
-        let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
+        let text = read(&path).map_err(&bad)?;
         let raw: Raw = serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
         let kind = match raw.model_kind.as_str() {
             "transcoder_set" => SetKind::PerLayer,
@@ -113,14 +144,20 @@ impl Config {
             site.ok_or_else(|| bad(format!("{key}: unknown hook `{name}`, expected one of {}", names())))
         };
         let selection = match (raw.activation.as_deref(), raw.k) {
-            (Some("topk"), Some(0)) => return Err(bad("activation topk needs a positive `k`".into())),
+            (Some("topk" | "relu_topk"), Some(0)) => {
+                return Err(bad("activation topk needs a positive `k`".into()));
+            }
             (Some("topk"), k) => Selection::TopK(k.unwrap_or(USUAL_K)),
+            (Some("relu_topk"), Some(k)) => Selection::ReluTopK(k),
+            (Some("relu_topk"), None) => return Err(bad("activation relu_topk needs `k`".into())),
             (None | Some("relu"), None) => Selection::Threshold,
-            (None | Some("relu"), Some(_)) => {
+            (Some("jump_relu" | "jumprelu"), None) => Selection::JumpRelu,
+            (None | Some("relu" | "jump_relu" | "jumprelu"), Some(_)) => {
                 return Err(bad("`k` is given, but activation is not topk".into()));
             }
             (Some(other), _) => {
-                return Err(bad(format!("activation `{other}` is not known, expected relu or topk")));
+                let known = "expected relu, jump_relu, topk or relu_topk";
+                return Err(bad(format!("activation `{other}` is not known, {known}")));
             }
         };
         let files = raw.transcoders.map(|list| list.iter().map(|file| beside(file).map_err(&bad)).collect());
@@ -146,7 +183,7 @@ impl Config {
                 break;
             }
             let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
-            let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
+            let text = read(&path).map_err(&bad)?;
             // JSON is YAML.
             let raw: RawSparsify =
                 serde_saphyr::from_str(&text).map_err(|e| bad(first_line(&e.to_string())))?;
@@ -169,7 +206,7 @@ impl Config {
     }
 }
 
-const CONFIG: &str = "config.yaml";
+pub(crate) const CONFIG: &str = "config.yaml";
 
 fn sparsify_config(layer: usize) -> String {
     format!("layers.{layer}.mlp/cfg.json")
@@ -241,6 +278,19 @@ fn sets_below(folder: &Path) -> Vec<PathBuf> {
     }
     found.truncate(MANY);
     found
+}
+
+/// The text of a config: a page at most, whatever else may lie there.
+fn read(path: &Path) -> Result<String, String> {
+    const LIMIT: u64 = 1 << 20;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let n = file.take(LIMIT + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if n as u64 > LIMIT {
+        Err(format!("it has more than {LIMIT} bytes, which no config has"))
+    } else {
+        Ok(text)
+    }
 }
 
 /// A file that a config names, which must lie in the same folder or below.

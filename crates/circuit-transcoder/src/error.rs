@@ -34,13 +34,13 @@ pub enum TranscoderError {
         reason: String,
     },
     /// A set for another number of layers.
-    #[error("{}: the set has files for {found} layers, the model has {expected}; {detail}", path.display())]
+    #[error("{}: the set has files for {found} layers, expected {expected}; {detail}", path.display())]
     Layers {
         /// The folder.
         path: PathBuf,
         /// How many layer files there are.
         found: usize,
-        /// How many layers the model has.
+        /// How many layers the model has, or the set itself by its last file.
         expected: usize,
         /// Which file is missing or too many.
         detail: String,

@@ -39,6 +39,11 @@ impl<'a> SetFiles<'a> {
         Err(TranscoderError::UnknownLayout { path, found, known })
     }
 
+    /// The files of a set whose layout is known.
+    pub(crate) fn new(folder: &'a Path, config: &'a Config, layout: &'static Layout) -> Self {
+        Self { folder, config, layout }
+    }
+
     /// The files of a layer, relative to the folder; none past the end of a list.
     pub(crate) fn of(&self, layer: usize) -> Vec<PathBuf> {
         match &self.config.files {
@@ -46,6 +51,20 @@ impl<'a> SetFiles<'a> {
             Some(list) => list.get(layer).cloned().into_iter().collect(),
             None => self.layout.files.iter().map(|file| numbered(file, layer).into()).collect(),
         }
+    }
+
+    /// How many layers there are, none being missing between.
+    pub(crate) fn n_layers(&self) -> Result<usize, TranscoderError> {
+        let n_layers = match &self.config.files {
+            Some(_) => (0..).take_while(|&layer| self.has(layer)).count(),
+            None => names(self.folder)
+                .iter()
+                .filter_map(|name| self.layer_of(name))
+                .max()
+                .map_or(0, |l| l.saturating_add(1)),
+        };
+        self.check_layers(n_layers)?;
+        Ok(n_layers)
     }
 
     /// Whether there is a layer.

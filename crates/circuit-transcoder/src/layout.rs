@@ -55,7 +55,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     SPARSIFY,
 ];
 
-const PER_LAYER: Layout = Layout {
+pub(crate) const PER_LAYER: Layout = Layout {
     name: "one file per layer",
     for_sets: (ConfigFamily::CircuitTracer, SetKind::PerLayer),
     files: &["layer_{}.safetensors"],
@@ -72,7 +72,7 @@ const PER_LAYER: Layout = Layout {
     W_skip_turned: false,
 };
 
-const CROSS_LAYER: Layout = Layout {
+pub(crate) const CROSS_LAYER: Layout = Layout {
     name: "encoder and decoder files",
     for_sets: (ConfigFamily::CircuitTracer, SetKind::CrossLayer),
     files: &["W_enc_{}.safetensors", "W_dec_{}.safetensors"],
@@ -155,6 +155,11 @@ impl Layout {
         store.shape(self.b_enc).and_then(|shape| shape.first()).map_or(0, |&n| n as usize)
     }
 
+    /// The width of the model, by the biases of the first layer.
+    pub(crate) fn d_model(&self, store: &TensorStore) -> i64 {
+        store.shape(&numbered(self.b_dec, 0)).and_then(|shape| shape.last().copied()).unwrap_or(0)
+    }
+
     /// In words: its name, its files, and the tensors without which it is none.
     pub(crate) fn in_words(&self) -> String {
         let files = match self.files {
@@ -168,62 +173,52 @@ impl Layout {
         [self.W_enc, self.W_dec, self.b_enc, self.b_dec]
     }
 
-    /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
-    pub(crate) fn read(
+    /// Finds one layer's tensors in a set of `n_layers` layers and width `d_model`. All that is stored must be part of it. Nothing
+    /// is read from a mapped file yet.
+    pub(crate) fn parts(
         &self,
         store: &TensorStore,
-        config: &Config,
-        at: Place,
-    ) -> Result<Transcoder, TranscoderError> {
-        let name = |name: &str| numbered(name, at.layer);
-        let (d, n_layers) = (at.d_model, at.n_layers as i64);
+        layer: usize,
+        n_layers: usize,
+        d_model: i64,
+    ) -> Result<Parts, TranscoderError> {
+        let name = |name: &str| numbered(name, layer);
+        let (d, n_layers) = (d_model, n_layers as i64);
         // The number of features is that of the biases; every other tensor must agree with it.
         let f = store.shape(&name(self.b_enc)).and_then(|s| s.last().copied()).unwrap_or(0);
         let stored = |part: &str, shape: &[i64]| -> Result<Stored, TranscoderError> {
             Ok(match self.stacked {
                 false => store.stored(&name(part), shape)?,
-                true => store.stored(&name(part), &[&[n_layers], shape].concat())?.get(at.layer as i64)?,
+                true => store.stored(&name(part), &[&[n_layers], shape].concat())?.get(layer as i64)?,
             })
         };
-        let small = |part: &str, shape: &[i64]| -> Result<Tensor, TranscoderError> {
-            let stored = stored(part, shape)?.to_tensor()?;
-            let tensor = stored.f_to_device(at.device)?.f_to_kind(at.wide)?;
-            release(&stored);
-            // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
-            let wrong = if part == self.threshold { tensor.isnan() } else { tensor.isfinite().logical_not() };
-            if bool::try_from(wrong.any())? {
-                let path = store.file_of(&name(part)).unwrap_or(store.folder()).into();
-                return Err(TranscoderError::NotNumbers { path, name: name(part) });
-            }
-            Ok(tensor)
-        };
-        let optional = |part: &str, shape: &[i64]| -> Result<Option<Tensor>, TranscoderError> {
-            store.contains(&name(part)).then(|| small(part, shape)).transpose()
+        let optional = |part: &str, shape: &[i64]| -> Result<Option<Stored>, TranscoderError> {
+            store.contains(&name(part)).then(|| stored(part, shape)).transpose()
         };
         let W_enc = match self.W_enc_turned {
             false => stored(self.W_enc, &[f, d])?,
             true => stored(self.W_enc, &[d, f])?.turned()?,
         };
-        let n_outputs = n_layers - at.layer as i64;
+        let n_outputs = n_layers - layer as i64;
         let W_dec = match (self.for_sets.1, self.W_dec_from_first) {
-            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?.unsqueeze(1)?,
+            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?,
             (SetKind::CrossLayer, false) => stored(self.W_dec, &[f, n_outputs, d])?,
             // What stands before the own layer is not used.
             (SetKind::CrossLayer, true) => {
-                stored(self.W_dec, &[f, n_layers, d])?.narrow(1, at.layer as i64, n_outputs)?
+                stored(self.W_dec, &[f, n_layers, d])?.narrow(1, layer as i64, n_outputs)?
             }
         };
         let W_skip = optional(self.W_skip, &[d, d])?;
-        let transcoder = Transcoder {
+        let parts = Parts {
             W_enc,
             W_dec,
-            b_enc: small(self.b_enc, &[f])?,
-            b_dec: small(self.b_dec, &[d])?,
-            W_skip: if self.W_skip_turned { W_skip.map(|w| w.f_tr()).transpose()? } else { W_skip },
-            activation: activation(config, optional(self.threshold, &[f])?, f)?,
+            b_enc: stored(self.b_enc, &[f])?,
+            b_dec: stored(self.b_dec, &[d])?,
+            threshold: optional(self.threshold, &[f])?,
+            W_skip: if self.W_skip_turned { W_skip.map(|w| w.turned()).transpose()? } else { W_skip },
         };
         match store.unused().first() {
-            None => Ok(transcoder),
+            None => Ok(parts),
             Some((path, unknown)) => {
                 let names = self.needed_names().into_iter().chain([self.threshold, self.W_skip]);
                 let known = names.map(name).collect::<Vec<_>>().join(", ");
@@ -231,7 +226,91 @@ impl Layout {
             }
         }
     }
+
+    /// Whether what a layer holds fits the activation function that the config names.
+    pub(crate) fn check_activation(&self, config: &Config, parts: &Parts) -> Result<(), TranscoderError> {
+        let threshold = parts.threshold.as_ref().map(Stored::to_tensor).transpose()?;
+        activation(config, threshold, parts.b_enc.size()[0]).map(drop)
+    }
+
+    /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
+    pub(crate) fn read(
+        &self,
+        store: &TensorStore,
+        config: &Config,
+        at: Place,
+    ) -> Result<Transcoder, TranscoderError> {
+        let parts = self.parts(store, at.layer, at.n_layers, at.d_model)?;
+        let small = |part: &str, stored: &Stored| -> Result<Tensor, TranscoderError> {
+            let mapped = stored.to_tensor()?;
+            let tensor = mapped.f_to_device(at.device)?.f_to_kind(at.wide)?.f_contiguous()?;
+            release(&mapped);
+            // Not all of this would be seen later: nothing exceeds a threshold of NaN. (One of infinity switches a feature off.)
+            let wrong = if part == self.threshold { tensor.isnan() } else { tensor.isfinite().logical_not() };
+            if bool::try_from(wrong.any())? {
+                let name = numbered(part, at.layer);
+                let path = store.file_of(&name).unwrap_or(store.folder()).into();
+                return Err(TranscoderError::NotNumbers { path, name });
+            }
+            Ok(tensor)
+        };
+        let optional = |part: &str, stored: Option<&Stored>| stored.map(|t| small(part, t)).transpose();
+        let b_enc = small(self.b_enc, &parts.b_enc)?;
+        let threshold = optional(self.threshold, parts.threshold.as_ref())?;
+        Ok(Transcoder {
+            activation: activation(config, threshold, b_enc.size()[0])?,
+            b_enc,
+            b_dec: small(self.b_dec, &parts.b_dec)?,
+            W_skip: optional(self.W_skip, parts.W_skip.as_ref())?,
+            W_enc: parts.W_enc,
+            W_dec: match self.for_sets.1 {
+                SetKind::PerLayer => parts.W_dec.unsqueeze(1)?,
+                SetKind::CrossLayer => parts.W_dec,
+            },
+        })
+    }
 }
+
+/// One layer's tensors, each in its type as stored, brought into the same form from every layout: views, not copies.
+pub(crate) struct Parts {
+    /// `[n_features, d_model]`.
+    pub(crate) W_enc: Stored,
+    /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
+    pub(crate) W_dec: Stored,
+    /// `[n_features]`.
+    pub(crate) b_enc: Stored,
+    /// `[d_model]`.
+    pub(crate) b_dec: Stored,
+    /// `[n_features]`.
+    pub(crate) threshold: Option<Stored>,
+    /// `[d_model, d_model]`, the skip being `x W_skip^T`.
+    pub(crate) W_skip: Option<Stored>,
+}
+
+impl Parts {
+    /// The same as files of a layout that has files of its own, the last of which holds the decoder: names, tensors and their
+    /// names.
+    pub(crate) fn files(self, layout: &Layout, layer: usize) -> Result<Vec<NamedFile>, TranscoderError> {
+        debug_assert!(!layout.W_enc_turned && !layout.W_dec_from_first && !layout.stacked);
+        let name = |name: &str| numbered(name, layer);
+        let W_skip = match layout.W_skip_turned {
+            true => self.W_skip.map(|w| w.turned()).transpose()?,
+            false => self.W_skip,
+        };
+        let mut files: Vec<NamedFile> = layout.files.iter().map(|file| (name(file), Vec::new())).collect();
+        let vectors = [(layout.b_enc, Some(self.b_enc)), (layout.b_dec, Some(self.b_dec))];
+        let rest = [(layout.threshold, self.threshold), (layout.W_skip, W_skip)];
+        let parts = [(layout.W_enc, Some(self.W_enc))].into_iter().chain(vectors).chain(rest);
+        files[0].1.extend(parts.filter_map(|(part, tensor)| Some((name(part), tensor?))));
+        if let Some(last) = files.last_mut() {
+            last.1.push((name(layout.W_dec), self.W_dec));
+        }
+        Ok(files)
+    }
+}
+
+/// A file's name, and what it holds.
+pub(crate) type NamedFile = (String, Vec<(String, Stored)>);
 
 /// A name with the layer in place of `{}`.
 pub(crate) fn numbered(name: &str, layer: usize) -> String {
@@ -248,6 +327,10 @@ fn activation(
     let few = |k| bad(format!("k = {k}, but the set has only {n_features} features per layer"));
     match (threshold, config.selection) {
         (Some(threshold), Selection::Threshold) => Ok(Activation::JumpRelu { threshold }),
+        (Some(threshold), Selection::JumpRelu) => Ok(Activation::JumpRelu { threshold }),
+        (None, Selection::JumpRelu) => {
+            bad("activation is jump_relu, but the files hold no thresholds".into())
+        }
         (None, Selection::Threshold) => Ok(Activation::Relu),
         (None, Selection::TopK(k) | Selection::ReluTopK(k)) if k > n_features as usize => few(k),
         (None, Selection::TopK(k)) => Ok(Activation::TopK { k }),

@@ -65,7 +65,7 @@ impl TranscoderSet {
             files.layout.read(&files.open(layer)?, &config, place)
         });
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { info: info(folder, config), layers })
+        Ok(Self { info: info(folder, &config), layers })
     }
 
     /// Whether a folder holds a transcoder set, by its config.
@@ -82,16 +82,14 @@ impl TranscoderSet {
         let config = Config::open(folder)?;
         let files = SetFiles::find(folder, &config)?;
         let mut layers = Vec::new();
-        while files.has(layers.len()) {
-            let store = files.open(layers.len())?;
+        for layer in 0..files.n_layers()? {
+            let store = files.open(layer)?;
             let shapes = store.names().map(|n| (n.to_owned(), store.shape(n).unwrap_or_default().to_vec()));
             layers.push(shapes.collect());
         }
-        // A gap would be told as the end.
-        files.check_layers(layers.len())?;
         let layout = files.layout.name;
         let cross_layer = config.kind == SetKind::CrossLayer;
-        Ok(SetDescription { info: info(folder, config), cross_layer, layout, layers })
+        Ok(SetDescription { info: info(folder, &config), cross_layer, layout, layers })
     }
 
     /// A set made in memory, for tests and training.
@@ -120,9 +118,9 @@ impl TranscoderSet {
     }
 }
 
-fn info(folder: &Path, config: Config) -> SetInfo {
-    let scan = config.scan.or_else(|| config.model_name.clone());
+pub(crate) fn info(folder: &Path, config: &Config) -> SetInfo {
+    let scan = config.scan.clone().or_else(|| config.model_name.clone());
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.into()); // `.` has no name
     let scan = scan.unwrap_or_else(|| whole.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    SetInfo { model_name: config.model_name, scan, reads: config.reads, writes: config.writes }
+    SetInfo { model_name: config.model_name.clone(), scan, reads: config.reads, writes: config.writes }
 }

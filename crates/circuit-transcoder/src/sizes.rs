@@ -104,7 +104,7 @@ impl TranscoderSet {
             open = Some(store);
         }
         let at_most = match config.selection {
-            Selection::Threshold => None,
+            Selection::Threshold | Selection::JumpRelu => None,
             Selection::TopK(k) | Selection::ReluTopK(k) => Some(k),
         };
         let files = lengths.into_iter().collect();

@@ -4,11 +4,14 @@
 //! with `spec` and `weights` and a line in [`FAMILIES`]; if a description cannot say what is new about it, the
 //! description grows an enum arm.
 
+mod gemma;
 mod gemma2;
 mod gemma3;
 mod gpt2;
 mod gpt_oss;
 mod llama;
+mod mistral;
+mod qwen2;
 mod qwen3;
 
 use crate::config::{HfConfig, SpecError};
@@ -26,7 +29,10 @@ pub(crate) struct Family {
 
 const FAMILIES: &[Family] = &[
     Family { model_type: "llama", spec: llama::spec, weights: llama::weights },
+    Family { model_type: "mistral", spec: mistral::spec, weights: mistral::weights },
+    Family { model_type: "qwen2", spec: qwen2::spec, weights: qwen2::weights },
     Family { model_type: "qwen3", spec: qwen3::spec, weights: qwen3::weights },
+    Family { model_type: "gemma", spec: gemma::spec, weights: gemma::weights },
     Family { model_type: "gemma2", spec: gemma2::spec, weights: gemma2::weights },
     Family { model_type: "gemma3_text", spec: gemma3::spec, weights: gemma3::weights },
     Family { model_type: "gemma3", spec: gemma3::spec_beside_vision, weights: gemma3::weights },

@@ -57,10 +57,11 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
 }
 
 /// `layer_types` where it is given; else layers from `max_window_layers` on have the window, if it is used at all.
-fn reaches(config: &HfConfig, n_layers: usize) -> Result<Vec<Reach>, SpecError> {
+pub(super) fn reaches(config: &HfConfig, n_layers: usize) -> Result<Vec<Reach>, SpecError> {
     let in_use = config.flag("use_sliding_window", false)?;
-    let window = config.opt_count("sliding_window")?.and_then(NonZeroUsize::new).filter(|_| in_use);
-    let first_windowed = config.opt_count("max_window_layers")?.unwrap_or(28);
+    // Files state a window also where none is used.
+    let window = config.count_or_none("sliding_window", 4096)?.and_then(NonZeroUsize::new).filter(|_| in_use);
+    let first_windowed = config.opt_index("max_window_layers")?.unwrap_or(28);
     if let Some(types) = config.opt_texts("layer_types")? {
         return super::reaches_of(config, &types, n_layers, window);
     }

@@ -1,0 +1,97 @@
+//! `generate`: what the model writes after a prompt, with edits of features and without.
+
+use crate::args::GenerateArgs;
+use crate::edit_args;
+use crate::failure::{Code, Failure};
+use crate::nodes::shown;
+use crate::open::{self, Opened};
+use crate::say::say;
+use circuit_index::TokenId;
+use circuit_intervention::{Freeze, GenerateConfig, Request};
+use circuit_model::Sampling;
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write as _};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
+    if args.edit.edits.is_some() {
+        return Err(Failure::usage("--edits holds whole interventions: they are `intervene`'s"));
+    }
+    let top_k =
+        args.top_k.map(|k| NonZeroUsize::new(k).ok_or_else(|| Failure::usage("--top-k must be at least 1")));
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_k: top_k.transpose()?,
+        top_p: args.top_p,
+        seed: args.seed,
+    };
+    let opened = Opened::new(&args.model)?;
+    let prompt = open::prompt(&args.prompt, &opened.tokenizer)?;
+    let edited = args.edit.any();
+    let (edits, freeze) = match edited {
+        true => {
+            let n_layers = opened.model.spec().n_layers();
+            let entry = edit_args::entries(&args.edit, prompt.tokens.len(), n_layers)?.remove(0);
+            (entry.edits, entry.freeze)
+        }
+        false => (Vec::new(), Freeze::Nothing),
+    };
+    let stop = if args.ignore_eos { Vec::new() } else { end_tokens(&opened.model_folder)? };
+    let config = GenerateConfig { max_new_tokens: args.max_new_tokens, sampling, stop };
+    let interventions = opened.interventions()?;
+    let word = |token: TokenId| opened.tokenizer.decode_token(token).unwrap_or_else(|_| format!("<{token}>"));
+    let mut stdout = std::io::stdout();
+    let stream = !args.json && stdout.is_terminal();
+    if stream {
+        let _ = write!(stdout, "{}", prompt.text);
+    }
+    let request = Request { tokens: prompt.tokens.clone(), edits };
+    let found = interventions.generate(&request, &freeze, &config, |token| {
+        if stream {
+            let _ = write!(stdout, "{}", word(token)).and_then(|()| stdout.flush());
+        }
+        true
+    })?;
+    for &i in &found.outcome.outside {
+        let edit = &request.edits[i];
+        say(format_args!(
+            "note: feature {}_{} writes outside the constrained layers; there it writes nothing",
+            edit.layer, edit.feature
+        ));
+    }
+    let new = &found.tokens[found.n_prompt..];
+    if args.json {
+        let value = json!({
+            "prompt": prompt.text,
+            "tokens": found.tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
+            "new_tokens": new.iter().map(|&t| json!({"token_id": t.0, "token": word(t)})).collect::<Vec<_>>(),
+        });
+        return Ok(format!("{value}\n"));
+    }
+    if stream {
+        return Ok("\n".into());
+    }
+    let words: Vec<_> = new.iter().map(|&token| shown(&word(token))).collect();
+    Ok(format!("{}\n{}\n", shown(&prompt.text), words.join(" ")))
+}
+
+/// The tokens that end a sequence: `eos_token_id` of generation_config.json, else of config.json.
+pub(crate) fn end_tokens(folder: &Path) -> Result<Vec<TokenId>, Failure> {
+    for file in ["generation_config.json", "config.json"] {
+        let path = folder.join(file);
+        let Ok(text) = std::fs::read(&path) else { continue };
+        let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
+        let config: Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
+        let token = |value: &Value| {
+            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+            id.map(TokenId).ok_or_else(|| bad(format!("eos_token_id is {value}, expected token ids")))
+        };
+        match config.get("eos_token_id") {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(ids)) => return ids.iter().map(token).collect(),
+            Some(id) => return Ok(vec![token(id)?]),
+        }
+    }
+    Ok(Vec::new())
+}

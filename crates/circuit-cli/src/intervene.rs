@@ -1,0 +1,255 @@
+//! `intervene`: what a model does when features are set, scaled or removed: before and after.
+
+use crate::args::InterveneArgs;
+use crate::edit_args::{self, Entry};
+use crate::failure::{Code, Failure};
+use crate::generate;
+use crate::nodes::shown;
+use crate::open::{self, Opened};
+use crate::say::say;
+use circuit_format::{check_destination, write_atomically};
+use circuit_index::Layer;
+use circuit_intervention::{
+    Change, Edit, Freeze, GenerateConfig, Interventions, Outcome, Positions, Request,
+};
+use circuit_model::Sampling;
+use circuit_model::tokenizer::{Prompt, Tokenizer};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, Write as _};
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
+    if let Some(path) = &args.output {
+        if path.extension().and_then(|e| e.to_str()) != Some("safetensors") {
+            return Err(Failure::usage(format!("{}: results are written as .safetensors", path.display())));
+        }
+        if args.prompts.is_some() {
+            return Err(Failure::usage("--output holds the results of one prompt: --prompts has many"));
+        }
+        check_destination(path).map_err(Failure::writing)?;
+    }
+    let opened = Opened::new(&args.model)?;
+    let prompts = match &args.prompts {
+        Some(path) => prompts_of(path, &opened.tokenizer)?,
+        None => vec![open::prompt(&args.prompt, &opened.tokenizer)?],
+    };
+    let interventions = opened.interventions()?;
+    let mut told = Vec::new();
+    for prompt in &prompts {
+        let n_layers = opened.model.spec().n_layers();
+        let entries = edit_args::entries(&args.edit, prompt.tokens.len(), n_layers)?;
+        let before = one(&interventions, prompt, &[], &Freeze::Nothing)?;
+        let mut written = BTreeMap::new();
+        for entry in &entries {
+            let after = match entry.max_new_tokens {
+                None => one(&interventions, prompt, &entry.edits, &entry.freeze)?,
+                Some(max_new_tokens) => {
+                    // As the library whose files these are: it runs on past the end of a sequence.
+                    let stop = match args.stop_at_eos {
+                        true => generate::end_tokens(&opened.model_folder)?,
+                        false => Vec::new(),
+                    };
+                    let config = GenerateConfig { max_new_tokens, sampling: Sampling::GREEDY, stop };
+                    let request = Request { tokens: prompt.tokens.clone(), edits: entry.edits.clone() };
+                    interventions.generate(&request, &entry.freeze, &config, |_| true)?.outcome
+                }
+            };
+            for &i in &after.outside {
+                let edit = &entry.edits[i];
+                say(format_args!(
+                    "note: {}: feature {}_{} writes outside the constrained layers; there it writes nothing",
+                    entry.name, edit.layer, edit.feature
+                ));
+            }
+            if args.output.is_some() {
+                written.insert(format!("{}.logits", entry.name), numbers(&after.logits)?);
+                let layers =
+                    (0..n_layers).map(|l| after.activations(Layer::from(l), entry.apply_activation_function));
+                let layers: Vec<_> = layers.collect::<Result<_, _>>()?;
+                written.insert(format!("{}.activations", entry.name), numbers(&stacked(&layers)?)?);
+            }
+            if after.logits.size()[0] == 0 {
+                continue;
+            }
+            told.push(tell(&args, &opened.tokenizer, prompt, entry, &before, &after)?);
+        }
+        if let Some(path) = &args.output {
+            write(path, &written)?;
+        }
+    }
+    Ok(match args.json {
+        true => told.iter().map(|told| format!("{}\n", told.json)).collect(),
+        false => told.iter().map(|told| told.text.as_str()).collect::<Vec<_>>().join("\n"),
+    })
+}
+
+fn one<'a>(
+    interventions: &Interventions<'a>,
+    prompt: &Prompt,
+    edits: &[Edit],
+    freeze: &Freeze,
+) -> Result<Outcome<'a>, Failure> {
+    let request = Request { tokens: prompt.tokens.clone(), edits: edits.to_vec() };
+    Ok(interventions.run(&[request], freeze)?.remove(0))
+}
+
+/// A prompt on each line: a JSON text, or an object with a `prompt`.
+fn prompts_of(path: &Path, tokenizer: &Tokenizer) -> Result<Vec<Prompt>, Failure> {
+    let bad = |reason: String| Failure::new(Code::Prompt, format!("{}: {reason}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
+    let mut prompts = Vec::new();
+    for (nth, line) in std::io::BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|e| bad(format!("line {}: {e}", nth + 1)))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value: Value = serde_json::from_str(&line).map_err(|e| bad(format!("line {}: {e}", nth + 1)))?;
+        let text = value.as_str().or_else(|| value["prompt"].as_str());
+        let text = text
+            .ok_or_else(|| bad(format!("line {}: expected a text, or an object with `prompt`", nth + 1)))?;
+        prompts.push(tokenizer.encode_prompt(text).map_err(Failure::text)?);
+    }
+    if prompts.is_empty() {
+        return Err(bad("no prompt".into()));
+    }
+    Ok(prompts)
+}
+
+/// What is told of one entry.
+struct Told {
+    text: String,
+    json: Value,
+}
+
+fn tell(
+    args: &InterveneArgs,
+    tokenizer: &Tokenizer,
+    prompt: &Prompt,
+    entry: &Entry,
+    before: &Outcome<'_>,
+    after: &Outcome<'_>,
+) -> Result<Told, Failure> {
+    let (was, now) = (probabilities(before)?, probabilities(after)?);
+    let top = |of: &[f64]| {
+        let mut order: Vec<usize> = (0..of.len()).collect();
+        let count = args.top.min(of.len());
+        order.sort_by(|&a, &b| of[b].total_cmp(&of[a]).then(a.cmp(&b)));
+        order.truncate(count);
+        order
+    };
+    let mut tokens = top(&was);
+    tokens.extend(top(&now).into_iter().filter(|t| !tokens.contains(t)).collect::<Vec<_>>());
+    tokens.sort_by(|&a, &b| now[b].total_cmp(&now[a]).then(a.cmp(&b)));
+    let word = |token: usize| tokenizer.decode_token(token.into()).map_err(Failure::text);
+
+    let mut text = format!("{} on {}\n", entry.name, shown(&prompt.text));
+    for edit in &entry.edits {
+        let _ = writeln!(text, "  {}", described(edit));
+    }
+    let _ = writeln!(text, "\n  {:<24} {:>8} {:>8}", "next token", "before", "after");
+    let mut rows = Vec::new();
+    for token in tokens {
+        let word = word(token)?;
+        let _ = writeln!(text, "  {:<24} {:>8.4} {:>8.4}", shown(&word), was[token], now[token]);
+        rows.push(json!({"token_id": token, "token": word, "before": was[token], "after": now[token]}));
+    }
+    let mut watched = Vec::new();
+    for watch in &args.watch {
+        for edit in edit_args::at(watch, prompt.tokens.len(), Change::Add(0.0))? {
+            // Checked as an edit is: whether there is such a feature and position.
+            let Positions::At(pos) = edit.positions else {
+                return Err(Failure::usage(format!("--watch {watch}: expected single positions")));
+            };
+            let at = |outcome: &Outcome<'_>| -> Result<f64, Failure> {
+                let layer = outcome.activations(edit.layer, true)?;
+                let (n_pos, n_features) = (layer.size()[0], layer.size()[1]);
+                if i64::from(pos.0) >= n_pos || i64::from(edit.feature.0) >= n_features {
+                    return Err(Failure::usage(format!(
+                        "--watch {watch}: there is no such feature or position"
+                    )));
+                }
+                Ok(layer.double_value(&[i64::from(pos.0), i64::from(edit.feature.0)]))
+            };
+            if edit.layer.get() >= after.n_layers() {
+                return Err(Failure::usage(format!("--watch {watch}: there is no layer {}", edit.layer)));
+            }
+            watched.push((format!("{}_{}@{pos}", edit.layer, edit.feature), at(before)?, at(after)?));
+        }
+    }
+    if !watched.is_empty() {
+        let _ = writeln!(text, "\n  {:<24} {:>8} {:>8}", "feature", "before", "after");
+        for (name, was, now) in &watched {
+            let _ = writeln!(text, "  {name:<24} {was:>8.3} {now:>8.3}");
+        }
+    }
+    let watched =
+        watched.iter().map(|(name, was, now)| json!({"feature": name, "before": was, "after": now}));
+    let json = json!({
+        "name": entry.name, "prompt": prompt.text, "tokens": rows, "features": watched.collect::<Vec<_>>(),
+        "outside": after.outside,
+    });
+    Ok(Told { text, json })
+}
+
+fn described(edit: &Edit) -> String {
+    let place = match edit.positions {
+        Positions::At(pos) => pos.to_string(),
+        Positions::Slice(start, Some(end)) => format!("{start}:{end}"),
+        Positions::Slice(start, None) => format!("{start}:"),
+    };
+    let feature = format!("{}_{}@{place}", edit.layer, edit.feature);
+    match edit.change {
+        Change::Set(0.0) => format!("{feature} removed"),
+        Change::Set(value) => format!("{feature} set to {value}"),
+        Change::Scale(factor) => format!("{feature} times {factor}"),
+        Change::Add(value) => format!("{feature} plus {value}"),
+    }
+}
+
+/// Probabilities of the next token.
+fn probabilities(outcome: &Outcome<'_>) -> Result<Vec<f64>, Failure> {
+    let last = circuit_torch::guard(|| {
+        let last = outcome.logits.get(-1).to_kind(Kind::Double).softmax(-1, None::<Kind>);
+        Ok::<_, circuit_torch::TorchError>(last.to_device(tch::Device::Cpu))
+    })?;
+    Vec::try_from(last).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
+}
+
+/// Shape and numbers for a file.
+struct Numbers {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Layers `[pos, n_features]` as `[layer, pos, n_features]`.
+fn stacked(layers: &[Tensor]) -> Result<Tensor, Failure> {
+    Tensor::f_stack(layers, 0).map_err(|e| Failure::new(Code::Device, e.to_string()))
+}
+
+fn numbers(tensor: &Tensor) -> Result<Numbers, Failure> {
+    let shape = tensor.size().iter().map(|&n| n as usize).collect();
+    let flat = circuit_torch::guard(|| {
+        let flat = tensor.to_kind(Kind::Float).to_device(tch::Device::Cpu).contiguous().view(-1);
+        Ok::<_, circuit_torch::TorchError>(flat)
+    })?;
+    let values =
+        Vec::<f32>::try_from(flat).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))?;
+    Ok(Numbers { shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() })
+}
+
+fn write(path: &Path, tensors: &BTreeMap<String, Numbers>) -> Result<(), Failure> {
+    let bad = |reason: String| Failure::new(Code::Output, format!("{}: {reason}", path.display()));
+    let views = tensors.iter().map(|(name, t)| {
+        Ok((
+            name.clone(),
+            TensorView::new(Dtype::F32, t.shape.clone(), &t.bytes).map_err(|e| bad(e.to_string()))?,
+        ))
+    });
+    let views: BTreeMap<_, _> = views.collect::<Result<_, Failure>>()?;
+    let bytes = safetensors::serialize(views, None).map_err(|e| bad(e.to_string()))?;
+    write_atomically(path, |out| out.write_all(&bytes)).map_err(Failure::writing)
+}
