@@ -47,7 +47,7 @@ pub(crate) fn run(mut args: AttributeArgs) -> Result<String, Failure> {
 /// Everything but the server; what to tell.
 fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
     say_habits(args);
-    let mut clock = Clock::new();
+    let mut clock = Clock::new(args.json);
 
     let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
     let prompt = prompt(args, &tokenizer)?;
@@ -309,19 +309,20 @@ struct Clock {
     start: Instant,
     last: Instant,
     laps: Vec<(&'static str, f64)>,
-    watch: Watch,
+    /// Only where what it sees is told.
+    watch: Option<Watch>,
     held: Vec<(&'static str, Held)>,
 }
 
 impl Clock {
-    fn new() -> Self {
+    fn new(watch: bool) -> Self {
         let now = Instant::now();
-        Self { start: now, last: now, laps: Vec::new(), watch: Watch::start(), held: Vec::new() }
+        Self { start: now, last: now, laps: Vec::new(), watch: watch.then(Watch::start), held: Vec::new() }
     }
 
     fn lap(&mut self, name: &'static str) {
         self.laps.push((name, self.last.elapsed().as_secs_f64()));
-        self.held.push((name, self.watch.take()));
+        self.held.extend(self.watch.as_ref().map(|watch| (name, watch.take())));
         self.last = Instant::now();
     }
 
