@@ -148,7 +148,7 @@ fn a_model_and_a_set_by_name_trace_as_their_folders_do() {
     fs::create_dir_all(world.home.path().join("hf")).unwrap();
     fs::write(world.home.path().join("hf/token"), "good\n").unwrap();
     let out = world.done(&["download", "-m", "meta-llama/Llama-3.2-1B"]);
-    assert!(Path::new(out.trim()).join("model.safetensors").is_file(), "{out}");
+    assert!(Path::new(out.trim()).join("model-00001-of-00002.safetensors").is_file(), "{out}");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn the_cache_is_filled_resumed_listed_and_cleared() {
     world.hub.folder("acme/model", "", &model);
     world.hub.folder("acme/set", "", &set);
     // A break in the middle is no failure.
-    world.hub.fault("/cdn/acme/model/model.safetensors", Fault::Cut(1000));
+    world.hub.fault("/cdn/acme/model/model-00001", Fault::Cut(1000));
     let output = world.run(&["download", "-m", "acme/model", "-t", "acme/set"]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
@@ -244,7 +244,7 @@ fn headers_are_read_of_files_folders_and_names() {
     assert!(world.hub.log().iter().filter(|r| r.path.starts_with("/cdn/")).all(|r| r.range.is_some()));
     let one = world.done(&["inspect", "acme/set/layer_0.safetensors"]);
     assert!(one.contains("W_enc") && one.contains("F32") && one.contains("1 files, 4 tensors"), "{one}");
-    let file = model.join("model.safetensors");
+    let file = model.join("model-00001-of-00002.safetensors");
     assert!(world.done(&["inspect", path(&file)]).contains("model.embed_tokens.weight"));
     world.refused(&["inspect", path(&model.join("config.json"))], 3, &["config.json"]);
     world.refused(&["inspect", "acme/set/features"], 3, &["no .safetensors or .npz"]);
@@ -287,6 +287,7 @@ fn feature_pages_of_a_set_on_the_hub_are_read_by_range() {
     assert!(ask(&address, 0, "acme/set//sub").starts_with("HTTP/1.1 502"));
     child.kill().unwrap();
     child.wait().unwrap();
+    world.hub.log();
     // Offline what was seen is there, and nothing is asked.
     let (mut child, address) = serve(&["--offline"]);
     assert!(ask(&address, 2, "acme/set//sub").ends_with("{\"page\": 3}"));

@@ -1,7 +1,7 @@
 //! `describe`: a model folder, a transcoder folder, or a graph file, on one page.
 
 use crate::args::DescribeArgs;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::files;
 use crate::hub::{self, Finder, Need, Place};
 use circuit_format::read_graph_json;
@@ -16,10 +16,13 @@ use std::fmt::Write;
 use std::path::Path;
 
 pub(crate) fn run(args: DescribeArgs) -> Result<String, Failure> {
-    let name = match hub::place(&args.path, "file or") {
-        Ok(Place::Local(path)) => return local(&path, &args),
-        Ok(Place::Hub(name)) => name,
-        Err(failure) => return Err(failure),
+    let name = match hub::place(&args.path, "file or")? {
+        Place::Local(path) => return local(&path, &args),
+        // A mistyped file is no reason to ask anybody.
+        Place::Hub(_) if is_graph_file(&args.path) => {
+            return Err(Failure::new(Code::Input, format!("{}: no such file", args.path)));
+        }
+        Place::Hub(name) => name,
     };
     let finder = Finder::new(args.offline);
     if !hub::is_set_on_hub(&finder, &name)? {
@@ -30,6 +33,10 @@ pub(crate) fn run(args: DescribeArgs) -> Result<String, Failure> {
         return Ok(model(&spec));
     }
     transcoders(&finder.cached_set(&args.path)?.folder)
+}
+
+fn is_graph_file(path: &str) -> bool {
+    [".json", ".safetensors", ".pt"].iter().any(|ending| path.ends_with(ending))
 }
 
 fn local(path: &Path, args: &DescribeArgs) -> Result<String, Failure> {

@@ -49,14 +49,9 @@ pub(crate) fn of_set(set: &FoundSet, finder: Finder) -> Result<Option<RemoteFeat
     Ok(Some(remote(finder.into_hub()?, name.clone(), scans)))
 }
 
-/// What graphs may call a set: with its revision, and without.
+/// What graphs may call a set. A name without a revision answers to every revision.
 fn names(name: &HubName) -> Vec<String> {
-    let plain = HubName { revision: None, ..name.clone() };
-    let mut names = vec![name.scan()];
-    if name.revision.is_none() || names[0] == plain.scan() {
-        names.push(plain.to_string());
-    }
-    names
+    vec![name.scan(), name.to_string()]
 }
 
 fn remote(hub: Hub, name: HubName, scans: Vec<String>) -> RemoteFeatures {

@@ -212,7 +212,7 @@ impl Finder {
             }
         }
         wanted.extend(files.iter().map(|file| (Rc::clone(&snapshot), name.file(file))));
-        Ok(FoundModel { folder: snapshot.folder().join(&name.folder), name: Some(name) })
+        Ok(FoundModel { folder: below(snapshot.folder(), &name.folder), name: Some(name) })
     }
 
     /// The files that an index of weights names.
@@ -249,7 +249,7 @@ impl Finder {
         }
         let configs: Vec<_> = configs.into_iter().map(|file| (Rc::clone(&snapshot), file.clone())).collect();
         self.quietly(&configs)?;
-        let folder = snapshot.folder().join(&name.folder);
+        let folder = below(snapshot.folder(), &name.folder);
         let outline = SetOutline::read(&folder)?;
         Ok(Outlined { folder, name: Some(name), outline })
     }
@@ -358,6 +358,11 @@ pub(crate) fn place(text: &str, what: &str) -> Result<Place, Failure> {
         Failure::new(Code::Input, format!("{text}: no such {what} folder, and no name on the hub"))
             .hint("names on the hub are owner/repo[/sub/folder][@revision]")
     })
+}
+
+/// A folder in a folder; itself where none is named.
+fn below(folder: &Path, name: &str) -> PathBuf {
+    if name.is_empty() { folder.into() } else { folder.join(name) }
 }
 
 /// A folder of a repository that holds no set; perhaps one below does.

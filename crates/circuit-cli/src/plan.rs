@@ -120,12 +120,6 @@ impl Plan {
             }
         };
         let raw = args.output.clone().map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
-        // A plan fetches nothing.
-        let finder = Finder::new(args.offline || args.dry_run);
-        let (model, set) = finder.pair(args.model.as_deref(), &args.transcoder_set)?;
-        if let Some(server) = &mut server {
-            server.show_pages_of(&set, finder)?;
-        }
         if let Some(threads) = args.threads {
             runtime::set_threads(threads).map_err(|e| Failure::usage(e.to_string()))?;
             // Ranking and pruning have threads of their own.
@@ -143,6 +137,12 @@ impl Plan {
             Dtype::Float16 => (Kind::Half, "float16"),
             Dtype::Float64 => (Kind::Double, "float64"),
         };
+        // The last thing, since it may fetch gigabytes.
+        let finder = Finder::new(args.offline || args.dry_run); // A plan fetches nothing.
+        let (model, set) = finder.pair(args.model.as_deref(), &args.transcoder_set)?;
+        if let Some(server) = &mut server {
+            server.show_pages_of(&set, finder)?;
+        }
         let (model_name, ignored_positions) = (model.name.clone(), model.ignored_positions());
         let (model, transcoders) = (model.folder, set.folder);
         Ok(Self {

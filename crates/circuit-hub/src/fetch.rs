@@ -58,6 +58,9 @@ pub struct Fetched {
     pub missing: u64,
 }
 
+/// Tells an event of one file, whose number the teller knows, with the bytes that are there.
+type Tell<'a> = dyn Fn(fn(usize, u64) -> Progress, u64) + 'a;
+
 /// What a file in an address may hold besides letters and digits.
 const IN_PATH: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'+');
@@ -143,7 +146,7 @@ impl Hub {
         snapshot: &Snapshot,
         file: &str,
         stop: &AtomicBool,
-        tell: &dyn Fn(fn(usize, u64) -> Progress, u64),
+        tell: &Tell<'_>,
     ) -> Result<(), HubError> {
         let info = snapshot.file(file)?;
         // A file of the cache, found there.

@@ -5,7 +5,7 @@
 
 use crate::files::MAX_HEADER_BYTES;
 use crate::npz::{Header, MAGIC, MAX_ENTRIES};
-use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, TensorInfo};
 use std::io::{Read, Seek, SeekFrom};
 use zip::ZipArchive;
 
@@ -47,15 +47,16 @@ fn safetensors(file: impl Read, start: [u8; 8], len: u64) -> Result<Vec<StoredHe
     if header > MAX_HEADER_BYTES || header > len - 8 {
         return Err(format!("its header claims {header} bytes in a file of {len}"));
     }
-    let mut bytes = start.to_vec();
+    let mut bytes = Vec::new();
     file.take(header).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
-    let tensor = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+    // The package's own reader wants the values too.
+    let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|e| format!("its header: {e}"))?;
+    let tensor = |(name, info): (String, &TensorInfo)| {
         let (start, end) = info.data_offsets;
         let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
         let shape = shape.map_err(|_| format!("tensor `{name}` has an absurd shape {:?}", info.shape))?;
-        if end as u64 > len - 8 - header {
-            return Err(format!("tensor `{name}` ends behind the file"));
+        if start > end || end as u64 > len - 8 - header {
+            return Err(format!("tensor `{name}` lies outside the file"));
         }
         Ok(StoredHeader { name, dtype: format!("{:?}", info.dtype), shape, bytes: (end - start) as u64 })
     };

@@ -23,12 +23,11 @@ pub(super) fn config(offline: bool) -> Result<HubConfig, Failure> {
         (!yes("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then_some(text)
     });
     let endpoint = said("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
-    let proxies = match endpoint.starts_with("https") {
-        true => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        false => ["http_proxy", "http_proxy", "ALL_PROXY", "all_proxy"],
-    };
+    let own: &[&str] =
+        if endpoint.starts_with("https") { &["HTTPS_PROXY", "https_proxy"] } else { &["http_proxy"] };
+    let proxies = own.iter().chain(&["ALL_PROXY", "all_proxy"]);
     let without = said("NO_PROXY").or_else(|| said("no_proxy")).unwrap_or_default();
-    let proxy = proxies.iter().find_map(|key| said(key)).filter(|_| !is_exempt(&endpoint, &without));
+    let proxy = proxies.into_iter().find_map(|key| said(key)).filter(|_| !is_exempt(&endpoint, &without));
     Ok(HubConfig {
         cache: cache.unwrap_or_else(|| home.join("hub")),
         endpoint,
