@@ -30,6 +30,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "circuit-graph",
         ],
     ),
+    (
+        "circuit-train",
+        &["circuit-index", "circuit-torch", "circuit-model", "circuit-transcoder", "circuit-format"],
+    ),
     ("xtask", &[]),
 ];
 

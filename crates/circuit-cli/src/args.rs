@@ -1,5 +1,6 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
+use crate::train_args::{EvaluateWhat, PagesArgs, TrainWhat};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -35,6 +36,15 @@ pub(crate) enum Command {
     /// Why a head looks where it looks: the pairs of sources that make up its attention scores.
     #[command(name = "query-key", alias = "query_key")]
     QueryKey(QueryKeyArgs),
+    /// Train transcoders of a model.
+    #[command(subcommand)]
+    Train(TrainWhat),
+    /// Judge a transcoder set.
+    #[command(subcommand)]
+    Evaluate(EvaluateWhat),
+    /// Write what the page shows of features: examples, histogram, promoted tokens. A run that was cut off goes on.
+    #[command(name = "feature-pages", alias = "feature_pages")]
+    FeaturePages(PagesArgs),
     /// What a model folder, a transcoder folder or a graph file is.
     Describe(DescribeArgs),
     /// What this machine has: LibTorch, devices, memory.

@@ -21,6 +21,7 @@ use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -99,7 +100,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         selected: found.selected,
         targets: named(&targets, &tokenizer)?,
         rows: found.rows,
-        model: model_info(plan, &model, &set, &tokenizer),
+        model: model_info(&plan.model, plan.dtype, &model, &set, &tokenizer),
     };
     graph.validate()?;
     let pruned = prune(&graph, plan.thresholds);
@@ -151,13 +152,13 @@ fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure
     tokenizer.encode_prompt(&text).map_err(Failure::text)
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
+pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
     let numbers = Vec::<f32>::try_from(tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float));
     numbers.map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
 }
 
 /// Targets with their texts: a token's own, or the direction's name.
-fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target>, Failure> {
+pub(crate) fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target>, Failure> {
     let name = |target: &ResolvedTarget| {
         let label = match &target.label {
             Some(label) => label.clone(),
@@ -168,12 +169,18 @@ fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target
     targets.iter().map(name).collect()
 }
 
-fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Tokenizer) -> ModelInfo {
+pub(crate) fn model_info(
+    folder: &Path,
+    dtype: &str,
+    model: &Model,
+    set: &TranscoderSet,
+    tokenizer: &Tokenizer,
+) -> ModelInfo {
     let (spec, info) = (model.spec(), set.info());
     let first = spec.layers.first();
     let attn = |get: fn(&circuit_model::spec::AttnSpec) -> usize| first.map_or(0, |l| get(&l.attn));
     ModelInfo {
-        name: info.model_name.clone().unwrap_or_else(|| plan::folder_name(&plan.model)),
+        name: info.model_name.clone().unwrap_or_else(|| plan::folder_name(folder)),
         architecture: spec.architecture.clone(),
         n_layers: spec.n_layers(),
         d_model: spec.d_model,
@@ -183,7 +190,7 @@ fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Token
         d_mlp: first.map_or(0, |l| l.mlp.d_mlp),
         d_vocab: spec.d_vocab,
         tokenizer_vocab: tokenizer.vocab_size(),
-        dtype: plan.dtype.into(),
+        dtype: dtype.into(),
         scan: info.scan.clone(),
     }
 }

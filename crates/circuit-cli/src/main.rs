@@ -20,6 +20,8 @@ mod serve;
 mod stop;
 mod summary;
 mod targets_file;
+mod train;
+mod train_args;
 mod view;
 
 use args::{Args, Command};
@@ -76,6 +78,9 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::ExplainEdge(args) => explain::explain_edge(args),
         Command::Paths(args) => explain::paths(args),
         Command::QueryKey(args) => query_key::run(args),
+        Command::Train(train_args::TrainWhat::Transcoders(args)) => train::transcoders(*args),
+        Command::Evaluate(train_args::EvaluateWhat::Transcoders(args)) => train::evaluate_transcoders(args),
+        Command::FeaturePages(args) => train::feature_pages(args),
         Command::Describe(args) => describe::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

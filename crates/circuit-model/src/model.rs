@@ -245,6 +245,31 @@ impl TokenBatch {
         Ok(Self { ids: ids.map_err(circuit_torch::TorchError::from)?.unsqueeze(0) })
     }
 
+    /// Several documents, one batch row each, shorter ones filled up at their end: what stands behind a token does not reach it.
+    /// What comes out at the filling means nothing.
+    ///
+    /// # Errors
+    /// As [`Self::new`], for any of them, and if there are none.
+    pub fn padded(documents: &[&[TokenId]], model: &Model) -> Result<Self, ModelError> {
+        let mut longest = 0;
+        for document in documents {
+            longest = longest.max(Self::new(document, model)?.n_pos());
+        }
+        if longest == 0 {
+            return Err(ModelError::EmptyPrompt);
+        }
+        let filled = |document: &&[TokenId]| {
+            let ids: Vec<i64> = document.iter().map(|t| i64::from(t.0)).collect();
+            let filling = longest - ids.len();
+            ids.into_iter().chain(std::iter::repeat_n(0, filling))
+        };
+        let ids: Vec<i64> = documents.iter().flat_map(filled).collect();
+        let shape = [documents.len() as i64, longest as i64];
+        let ids = Tensor::f_from_slice(&ids).and_then(|t| t.f_view(shape));
+        let ids = ids.and_then(|t| t.f_to_device(model.device()));
+        Ok(Self { ids: ids.map_err(circuit_torch::TorchError::from)? })
+    }
+
     /// The same prompt in `n` batch rows, for running several edits side by side.
     #[must_use]
     pub fn repeat(&self, n: usize) -> Self {
