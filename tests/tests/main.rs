@@ -13,3 +13,4 @@ mod random;
 mod serve;
 mod snapshots;
 mod tensors;
+mod train;
