@@ -26,7 +26,8 @@ impl Trainer<'_> {
                 tensors.push((format!("{l}.{name}.mean"), mean.shallow_clone()));
                 tensors.push((format!("{l}.{name}.square"), square.shallow_clone()));
             }
-            tensors.push((format!("{l}.fired"), self.fired[l].shallow_clone()));
+            // Our files of tensors hold no whole numbers; these are exact as f64.
+            tensors.push((format!("{l}.fired"), self.fired[l].to_kind(Kind::Double)));
             let scales = Tensor::from_slice(&[self.scales[l].input, self.scales[l].output]);
             tensors.push((format!("{l}.scales"), scales));
         }
@@ -78,7 +79,8 @@ impl Trainer<'_> {
             }
             .learning();
             self.moments[l] = moments;
-            self.fired[l] = read(format!("{l}.fired"), &self.fired[l].size(), Kind::Int64)?;
+            self.fired[l] =
+                read(format!("{l}.fired"), &self.fired[l].size(), Kind::Double)?.to_kind(Kind::Int64);
             let scales = file.tensor(&format!("{l}.scales"), &[2])?;
             self.scales[l].input = scales.double_value(&[0]);
             self.scales[l].output = scales.double_value(&[1]);

@@ -197,7 +197,7 @@ impl<'a> Trainer<'a> {
             let draws: Vec<f64> = (0..n).map(|_| chance.random::<f64>() * total).collect();
             let draws = Tensor::from_slice(&draws).to_device(sizes.device());
             let last = sizes.size()[0] - 1;
-            let drawn = sizes.searchsorted(&draws, false, false, "left", None::<&Tensor>).clamp_max(last);
+            let drawn = draws.searchsorted(&sizes, false, false, "left", None::<&Tensor>).clamp_max(last);
             let x = inputs[l].index_select(0, &drawn);
             let mean = inputs[l].mean_dim(0, true, None::<Kind>);
             let from = &x - &mean;
