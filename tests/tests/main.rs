@@ -22,3 +22,4 @@ mod serve;
 mod sets;
 mod snapshots;
 mod tensors;
+mod train;

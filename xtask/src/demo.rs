@@ -43,7 +43,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     println!("  {FOLDER}/{SLUG}.json         pruned, annotated, for a viewer of attribution graphs");
     println!("  {raw}  raw, all nodes");
     let mut serve = circuit_tracer();
-    serve.args(["serve", "--graph-file-dir", FOLDER]);
+    serve.args(["serve", "--graph-file-dir", FOLDER, "--features-dir", "demo/transcoders/features"]);
     if !options.serve {
         println!("To look at it: {}", shell::words(&serve));
         return Ok(());

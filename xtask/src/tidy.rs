@@ -36,6 +36,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["circuit-index", "circuit-torch", "circuit-model", "circuit-transcoder", "circuit-replacement"],
     ),
     (
+        "circuit-train",
+        &["circuit-index", "circuit-torch", "circuit-model", "circuit-transcoder", "circuit-format"],
+    ),
+    (
         "circuit-bench",
         &[
             "circuit-index",

@@ -1,6 +1,7 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
 use crate::chat::parse_option;
+use crate::train_args::{EvaluateWhat, PagesArgs, TrainWhat};
 use circuit_model::chat::Day;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -43,6 +44,15 @@ pub(crate) enum Command {
     Generate(Box<GenerateArgs>),
     /// Check a raw graph: every node added once more under full freezing must move what the graph says.
     Verify(VerifyArgs),
+    /// Train transcoders of a model.
+    #[command(subcommand)]
+    Train(TrainWhat),
+    /// Judge a transcoder set.
+    #[command(subcommand)]
+    Evaluate(EvaluateWhat),
+    /// Write what the page shows of features: examples, histogram, promoted tokens. A run that was cut off goes on.
+    #[command(name = "feature-pages", alias = "feature_pages")]
+    FeaturePages(PagesArgs),
     /// Rewrite a transcoder set of any readable layout into the one whose files are used as they lie.
     Convert(ConvertArgs),
     /// What a model, a transcoder set or a graph file is.

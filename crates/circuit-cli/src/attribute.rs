@@ -123,7 +123,13 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         selected: found.selected,
         targets: named(&targets, &tokenizer)?,
         rows: found.rows,
-        model: model_info(plan, &model, &set, &tokenizer),
+        model: model_info(
+            &model_name(plan, set.info().model_name.as_deref()),
+            plan.dtype,
+            &model,
+            &set,
+            &tokenizer,
+        ),
     };
     drop(replacement); // What the prompt left behind makes room for pruning.
     runtime::trim();
@@ -201,13 +207,13 @@ fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure
     chat::prompt(&text, &args.chat, tokenizer)
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
+pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {
     let numbers = Vec::<f32>::try_from(tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float));
     numbers.map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
 }
 
 /// Targets with their texts: a token's own, or the direction's name.
-fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target>, Failure> {
+pub(crate) fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target>, Failure> {
     let name = |target: &ResolvedTarget| {
         let label = match &target.label {
             Some(label) => label.clone(),
@@ -218,12 +224,18 @@ fn named(targets: &[ResolvedTarget], tokenizer: &Tokenizer) -> Result<Vec<Target
     targets.iter().map(name).collect()
 }
 
-fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Tokenizer) -> ModelInfo {
+pub(crate) fn model_info(
+    name: &str,
+    dtype: &str,
+    model: &Model,
+    set: &TranscoderSet,
+    tokenizer: &Tokenizer,
+) -> ModelInfo {
     let (spec, info) = (model.spec(), set.info());
     let first = spec.layers.first();
     let attn = |get: fn(&circuit_model::spec::AttnSpec) -> usize| first.map_or(0, |l| get(&l.attn));
     ModelInfo {
-        name: model_name(plan, info.model_name.as_deref()),
+        name: name.into(),
         architecture: spec.architecture.clone(),
         n_layers: spec.n_layers(),
         d_model: spec.d_model,
@@ -233,7 +245,7 @@ fn model_info(plan: &Plan, model: &Model, set: &TranscoderSet, tokenizer: &Token
         d_mlp: first.map_or(0, |l| l.mlp.d_mlp),
         d_vocab: spec.d_vocab,
         tokenizer_vocab: tokenizer.vocab_size(),
-        dtype: plan.dtype.into(),
+        dtype: dtype.into(),
         scan: info.scan.clone(),
     }
 }

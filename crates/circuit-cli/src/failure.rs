@@ -9,6 +9,7 @@ use circuit_model::tokenizer::TokenizerError;
 use circuit_replacement::ReplacementError;
 use circuit_torch::TorchError;
 use circuit_torch::runtime::RuntimeError;
+use circuit_train::TrainError;
 use circuit_transcoder::TranscoderError;
 
 /// Exit codes; `--help` lists them.
@@ -143,6 +144,20 @@ impl From<ReplacementError> for Failure {
             ReplacementError::Transcoder(error) => error.into(),
             ReplacementError::Torch(error) => error.into(),
             ReplacementError::NothingLeft { .. } => Self::new(Code::Prompt, error.to_string()),
+            _ => Self::new(Code::Input, error.to_string()),
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Model(error) => error.into(),
+            TrainError::Transcoder(error) => error.into(),
+            TrainError::Torch(error) => error.into(),
+            TrainError::Output(error) => Self::writing(error),
+            TrainError::Setting { .. } => Self::usage(error.to_string()),
+            TrainError::Diverged { .. } => Self::new(Code::Other, error.to_string()),
             _ => Self::new(Code::Input, error.to_string()),
         }
     }

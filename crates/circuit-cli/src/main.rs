@@ -31,6 +31,8 @@ mod serve;
 mod stop;
 mod summary;
 mod targets_file;
+mod train;
+mod train_args;
 mod verify;
 mod view;
 
@@ -96,6 +98,9 @@ fn run(args: Args) -> Result<String, Failure> {
             verdict.map(|()| String::new())
         }
         Command::Convert(args) => convert::run(&args),
+        Command::Train(train_args::TrainWhat::Transcoders(args)) => train::transcoders(*args),
+        Command::Evaluate(train_args::EvaluateWhat::Transcoders(args)) => train::evaluate_transcoders(args),
+        Command::FeaturePages(args) => train::feature_pages(args),
         Command::Describe(args) => describe::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Download(args) => download::run(&args),

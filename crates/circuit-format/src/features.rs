@@ -5,8 +5,10 @@
 //! stored. Everything is bounded: a record that unpacks to gigabytes is refused, not unpacked.
 
 mod packed;
+mod write;
 
 pub use packed::{PACKED_INDEX, PackedFeatures, PackedIndex, unpack_record};
+pub use write::{packed_offsets, write_packed_index, write_packed_layer};
 
 use crate::confined::file_inside;
 use crate::{FormatError, feature_number};

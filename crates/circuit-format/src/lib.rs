@@ -20,7 +20,10 @@ pub use atomic::{check_destination, remove_unfinished, write_atomically};
 pub use cantor::{feature_number, feature_of_number};
 pub use confined::file_inside;
 pub use error::FormatError;
-pub use features::{PACKED_INDEX, PackedFeatures, PackedIndex, read_feature_json, unpack_record};
+pub use features::{
+    PACKED_INDEX, PackedFeatures, PackedIndex, packed_offsets, read_feature_json, unpack_record,
+    write_packed_index, write_packed_layer,
+};
 pub use graph_json::*;
 pub use pt::{PtGraph, PtLimit, check_pt_size, pt_size, read_pt, write_pt};
 pub use safetensors_graph::{read_safetensors, write_safetensors};

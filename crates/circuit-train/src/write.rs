@@ -1,0 +1,133 @@
+//! The trained set in its published layout: `config.yaml` and safetensors, scales folded in.
+//!
+//! Per layer `layer_N.safetensors`; cross-layer `W_enc_N.safetensors` and `W_dec_N.safetensors`. Every file is written whole or
+//! not at all, `config.yaml` last: a folder with a config is a whole set.
+
+use crate::{ActivationChoice, TrainError, Trainer};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// The type in which weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredKind {
+    /// As they are.
+    AsIs,
+    /// 32 bits.
+    Float32,
+    /// 16 bits, the range of float32.
+    Bfloat16,
+}
+
+impl Trainer<'_> {
+    /// Writes the set as it is now. `model_name` and `scan` go into its config.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_set(
+        &self,
+        folder: &Path,
+        model_name: &str,
+        scan: &str,
+        kind: StoredKind,
+    ) -> Result<(), TrainError> {
+        for (l, params) in self.params.iter().enumerate() {
+            let scale = |t: &Tensor, by: f64| t.detach().to_kind(Kind::Double) * by;
+            let (input, output) = (self.scales[l].input, self.scales[l].output);
+            let outputs = 0..params.W_dec.size()[1] as usize;
+            let W_dec: Vec<_> = outputs
+                .map(|j| scale(&params.W_dec.select(1, j as i64), self.scales[l + j].output))
+                .collect();
+            let W_enc = scale(&params.W_enc, 1.0 / input);
+            let b_enc = scale(&params.b_enc, 1.0);
+            let b_dec = scale(&params.b_dec, output);
+            let W_skip = params.W_skip.as_ref().map(|t| scale(t, output / input));
+            let threshold = params.log_threshold.as_ref().map(|t| scale(&t.detach().exp(), 1.0));
+            let of = |name: &str, t: Tensor| (name.to_owned(), t);
+            match self.settings.cross_layer {
+                false => {
+                    let mut tensors = vec![
+                        of("W_enc", W_enc),
+                        of("W_dec", W_dec.into_iter().next().expect("a feature writes at its own layer")),
+                        of("b_enc", b_enc),
+                        of("b_dec", b_dec),
+                    ];
+                    tensors.extend(W_skip.map(|t| of("W_skip", t)));
+                    tensors.extend(threshold.map(|t| of("activation_function.threshold", t)));
+                    write_tensors(&folder.join(format!("layer_{l}.safetensors")), tensors, kind)?;
+                }
+                true => {
+                    let mut tensors = vec![
+                        of(&format!("W_enc_{l}"), W_enc),
+                        of(&format!("b_enc_{l}"), b_enc),
+                        of(&format!("b_dec_{l}"), b_dec),
+                    ];
+                    // Cross-layer files hold `x W_skip`, not `x W_skip^T`.
+                    tensors.extend(W_skip.map(|t| of(&format!("W_skip_{l}"), t.tr())));
+                    tensors.extend(threshold.map(|t| of(&format!("threshold_{l}"), t)));
+                    write_tensors(&folder.join(format!("W_enc_{l}.safetensors")), tensors, kind)?;
+                    let tensors = vec![of(&format!("W_dec_{l}"), Tensor::stack(&W_dec, 1))];
+                    write_tensors(&folder.join(format!("W_dec_{l}.safetensors")), tensors, kind)?;
+                }
+            }
+        }
+        let model_kind = if self.settings.cross_layer { "cross_layer_transcoder" } else { "transcoder_set" };
+        let mut config = format!(
+            "model_name: {}\nmodel_kind: {model_kind}\nfeature_input_hook: {}\nfeature_output_hook: {}\nscan: {}\n",
+            quoted(model_name),
+            self.sites.reads,
+            self.sites.writes,
+            quoted(scan)
+        );
+        if let ActivationChoice::TopK { k } = self.settings.activation {
+            config += &format!("activation: topk\nk: {k}\n");
+        }
+        let path = folder.join("config.yaml");
+        circuit_format::write_atomically(&path, |out| out.write_all(config.as_bytes()))?;
+        Ok(())
+    }
+}
+
+/// A text as YAML, which reads JSON's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Writes tensors into one file, in the given type where they are numbers with a point.
+pub(crate) fn write_tensors(
+    path: &Path,
+    tensors: Vec<(String, Tensor)>,
+    kind: StoredKind,
+) -> Result<(), TrainError> {
+    let mut held = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+        let tensor = match kind {
+            StoredKind::AsIs => tensor,
+            StoredKind::Float32 => tensor.to_kind(Kind::Float),
+            StoredKind::Bfloat16 => tensor.to_kind(Kind::BFloat16),
+        };
+        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
+        let (dtype, width) = match tensor.kind() {
+            Kind::Float => (Dtype::F32, 4),
+            Kind::Double => (Dtype::F64, 8),
+            Kind::BFloat16 => (Dtype::BF16, 2),
+            Kind::Int64 => (Dtype::I64, 8),
+            _ => (Dtype::U8, 1),
+        };
+        let mut bytes = vec![0; tensor.numel() * width];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+        held.insert(name, (dtype, shape, bytes));
+    }
+    let views = held.iter().map(|(name, (dtype, shape, bytes))| {
+        Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(io::Error::other)?))
+    });
+    circuit_format::write_atomically(path, |out| {
+        let views = views.collect::<io::Result<Vec<_>>>()?;
+        out.write_all(&safetensors::serialize(views, None).map_err(io::Error::other)?)
+    })?;
+    Ok(())
+}
