@@ -36,21 +36,33 @@ fn the_program_introduces_itself() {
     err| Usage: circuit-tracer <COMMAND>
     err| 
     err| Commands:
-    err|   attribute     Trace a prompt: find its attribution graph, prune it, write its files, print a
-    err|                 summary
-    err|   graph-files   From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw form
-    err|   serve         Show graphs in the browser: a server for a folder of graph files, and the page
-    err|   scores        Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph
-    err|   explain-edge  Which attention heads carry an edge of a raw graph, layer by layer: their shares and
-    err|                 what passes by add up to the edge
-    err|   paths         The strongest paths through a raw graph, from a token (or any node) to an output
-    err|   query-key     Why a head looks where it looks: the pairs of sources that make up its attention
-    err|                 scores
-    err|   convert       Rewrite a transcoder set of any readable layout into the one whose files are used as
-    err|                 they lie
-    err|   describe      What a model folder, a transcoder folder or a graph file is
-    err|   doctor        What this machine has: LibTorch, devices, memory; and whether a prompt would fit
-    err|   help          Print this message or the help of the given subcommand(s)
+    err|   attribute      Trace a prompt: find its attribution graph, prune it, write its files, print a
+    err|                  summary
+    err|   graph-files    From a raw graph (.safetensors or .pt): its pruned JSON files, or the other raw
+    err|                  form
+    err|   serve          Show graphs in the browser: a server for a folder of graph files, and the page
+    err|   scores         Replacement and completeness scores of a raw graph, full, pruned, or of a subgraph
+    err|   explain-edge   Which attention heads carry an edge of a raw graph, layer by layer: their shares
+    err|                  and what passes by add up to the edge
+    err|   paths          The strongest paths through a raw graph, from a token (or any node) to an output
+    err|   query-key      Why a head looks where it looks: the pairs of sources that make up its attention
+    err|                  scores
+    err|   intervene      Set, scale or remove features, and see what the model says then
+    err|   generate       Write on after a prompt, with edits of features and without
+    err|   verify         Check a raw graph: every node added once more under full freezing must move what
+    err|                  the graph says
+    err|   train          Train transcoders of a model
+    err|   evaluate       Judge a transcoder set
+    err|   feature-pages  Write what the page shows of features: examples, histogram, promoted tokens. A run
+    err|                  that was cut off goes on
+    err|   convert        Rewrite a transcoder set of any readable layout into the one whose files are used
+    err|                  as they lie
+    err|   describe       What a model, a transcoder set or a graph file is
+    err|   inspect        The tensors of files, folders or names on the hub, by their headers alone
+    err|   download       Bring a model, a transcoder set or both from the hub into the cache
+    err|   cache          What the hub's cache holds, and removing it
+    err|   doctor         What this machine has: LibTorch, devices, memory; and whether a prompt would fit
+    err|   help           Print this message or the help of the given subcommand(s)
     err| 
     err| Options:
     err|   -h, --help     Print help
