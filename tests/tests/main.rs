@@ -21,5 +21,6 @@ mod random;
 mod serve;
 mod sets;
 mod snapshots;
+mod stories;
 mod tensors;
 mod train;

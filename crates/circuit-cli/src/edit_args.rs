@@ -1,7 +1,7 @@
 //! Edits as they are typed: `2_1543@10=0` for feature 1543 of layer 2 at position 10, `@3:7` and `@3:` for slices, `@-1` from the end,
 //! `@1,4` for several; groups of a graph's view by label; and files of entries. Whether a model has such a feature is checked later.
 
-use crate::args::EditArgs;
+use crate::closer_args::EditArgs;
 use crate::failure::{Code, Failure};
 use crate::view;
 use circuit_index::{FeatureIndex, Layer, Pos};

@@ -1,6 +1,6 @@
 //! `explain-edge`: which attention heads carry an edge of a graph, layer by layer. `paths`: the strongest paths between two nodes.
 
-use crate::args::{ExplainEdgeArgs, PathsArgs};
+use crate::closer_args::{ExplainEdgeArgs, PathsArgs};
 use crate::failure::{Code, Failure};
 use crate::nodes::{self, id, kind, name};
 use crate::open::Opened;

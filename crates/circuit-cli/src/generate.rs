@@ -1,6 +1,6 @@
 //! `generate`: what the model writes after a prompt, with edits of features and without.
 
-use crate::args::GenerateArgs;
+use crate::closer_args::GenerateArgs;
 use crate::edit_args;
 use crate::failure::{Code, Failure};
 use crate::nodes::shown;

@@ -1,6 +1,6 @@
 //! `intervene`: what a model does when features are set, scaled or removed: before and after.
 
-use crate::args::InterveneArgs;
+use crate::closer_args::InterveneArgs;
 use crate::edit_args::{self, Entry};
 use crate::failure::{Code, Failure};
 use crate::generate;

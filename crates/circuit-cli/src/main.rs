@@ -7,6 +7,7 @@ mod args;
 mod attribute;
 mod budget;
 mod chat;
+mod closer_args;
 mod convert;
 mod describe;
 mod doctor;

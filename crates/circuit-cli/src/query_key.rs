@@ -1,6 +1,6 @@
 //! `query-key`: why a head looks where it looks, as the pairs of sources that make up its scores.
 
-use crate::args::QueryKeyArgs;
+use crate::closer_args::QueryKeyArgs;
 use crate::failure::{Code, Failure};
 use crate::nodes::shown;
 use crate::open::{self, Opened};

@@ -1,6 +1,6 @@
 //! `verify`: are a graph's edges what they say? Adds nodes once more, one by one, under full freezing, and compares what moves.
 
-use crate::args::VerifyArgs;
+use crate::closer_args::VerifyArgs;
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::nodes::{self, id, kind};

@@ -2,8 +2,12 @@
 
 use crate::features::write_set;
 use crate::support::{Answer, JSON, Running, features, graph};
+use circuit_server::{RecordSource, RemoteFeatures};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Checks answers against the document, and notes which of its answers came up.
 struct Checker {
@@ -40,12 +44,23 @@ impl Checker {
     }
 }
 
+/// Feature records that are elsewhere and cannot be had.
+#[derive(Debug)]
+struct Broken;
+
+impl RecordSource for Broken {
+    fn read(&self, _: &str, _: Option<Range<u64>>) -> io::Result<Option<Vec<u8>>> {
+        Err(io::Error::other("the line is cut"))
+    }
+}
+
 #[test]
 fn every_answer_is_in_the_document_and_has_its_form() {
     let records = tempfile::tempdir().unwrap();
     write_set(records.path());
     let server = Running::with(|config| {
         config.features = vec![features(records.path())];
+        config.remote_features = vec![RemoteFeatures { scans: vec!["far".into()], source: Arc::new(Broken) }];
         config.limits.body_pause = std::time::Duration::from_millis(700);
     });
     server.write("g.json", graph("g", 3).to_string());
@@ -94,6 +109,7 @@ fn every_answer_is_in_the_document_and_has_its_form() {
         ("GET", record, &two, vec![], b"", 404),
         ("GET", record, "/api/v1/features/0/0?scan=none", vec![], b"", 404),
         ("GET", record, "/api/v1/features/0/0", vec![], b"", 400),
+        ("GET", record, "/api/v1/features/0/0?scan=far", vec![], b"", 502),
         ("GET", record, &zero, vec![host], b"", 403),
         ("PUT", view, "/api/v1/graphs/g/view", vec![JSON, any], b"{\"pinnedIds\": []}", 200),
         ("PUT", view, "/api/v1/graphs/g/view", vec![JSON, any], wrong, 400),
