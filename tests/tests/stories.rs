@@ -4,6 +4,8 @@
 //! in Texas's place must make it say "Sacramento". Nobody tells which features mean Texas: those are found by what fires them, on all
 //! cities of the corpus in `demo/`. Every test prints how many of all pairs came out as told.
 
+#![allow(clippy::print_stdout, reason = "how many pairs came out as told is for a reader")]
+
 use circuit_attribution::{PullBack, Read, TargetChoice};
 use circuit_index::{FeatureIndex, Layer, Pos, TokenId};
 use circuit_intervention::{Change, Edit, Freeze, Interventions, Outcome, Positions, Request};
@@ -107,6 +109,9 @@ fn question(city: &str) -> String {
 /// carry half of all their activation there.
 type Meanings = BTreeMap<(String, i64), Vec<Activation>>;
 
+/// How often a feature fires on each state's cities, and the sum of its activations there.
+type ByState<'a> = BTreeMap<&'a String, (f64, f64)>;
+
 fn meanings(demo: &Demo) -> &'static Meanings {
     static MEANINGS: OnceLock<Meanings> = OnceLock::new();
     MEANINGS.get_or_init(|| find_meanings(demo, [CITY, LAST]))
@@ -120,7 +125,7 @@ fn find_meanings(demo: &Demo, positions: [i64; 2]) -> Meanings {
         .iter()
         .map(|(_, city)| Request { tokens: demo.tokens(&question(city)), edits: vec![] })
         .collect();
-    let mut sums: BTreeMap<(i64, (usize, i64)), BTreeMap<&String, (f64, f64)>> = BTreeMap::new();
+    let mut sums: BTreeMap<(i64, (usize, i64)), ByState<'_>> = BTreeMap::new();
     for ((state, _), outcome) in cities.iter().zip(demo.run(&requests)) {
         for pos in positions {
             for (feature, activation) in demo.active(&outcome, pos) {
