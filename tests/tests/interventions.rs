@@ -66,6 +66,19 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(tensor.to_kind(Kind::Float).contiguous().view(-1)).unwrap()
 }
 
+/// Logits and activations are those of an entry.
+fn check_outcome(case: &str, entry: &Value, reference: &Expected, outcome: &Outcome<'_>) {
+    let name = entry["name"].as_str().unwrap();
+    let (_, logits) = reference.f32(&format!("{name}.logits"));
+    assert_close(&format!("{case}: {name}: logits"), &floats(&outcome.logits), &logits, Tolerance::Tensor);
+    let (_, activations) = reference.dense(&format!("{name}.activations"));
+    let applied = entry["apply_activation_function"].as_bool().unwrap();
+    let layers =
+        (0..outcome.n_layers()).map(|l| outcome.activations(Layer::from(l), applied).unwrap().view(-1));
+    let found = floats(&Tensor::cat(&layers.collect::<Vec<_>>(), 0));
+    assert_close(&format!("{case}: {name}: activations"), &found, &activations, Tolerance::Tensor);
+}
+
 #[test]
 fn interventions_are_the_reference_s() {
     for case in CASES {
@@ -78,22 +91,9 @@ fn interventions_are_the_reference_s() {
             if entry["call"] != "feature_intervention" {
                 continue;
             }
-            let name = entry["name"].as_str().unwrap();
             let request = Request { tokens: tokens.clone(), edits: edits(entry) };
             let outcome = interventions.run(&[request], &freeze(entry)).unwrap().remove(0);
-            let (_, logits) = reference.f32(&format!("{name}.logits"));
-            assert_close(
-                &format!("{case}: {name}: logits"),
-                &floats(&outcome.logits),
-                &logits,
-                Tolerance::Tensor,
-            );
-            let (_, activations) = reference.dense(&format!("{name}.activations"));
-            let applied = entry["apply_activation_function"].as_bool().unwrap();
-            let found =
-                (0..set.layers().len()).map(|l| outcome.activations(Layer::from(l), applied).unwrap());
-            let found = floats(&Tensor::cat(&found.map(|t| t.view(-1)).collect::<Vec<_>>(), 0));
-            assert_close(&format!("{case}: {name}: activations"), &found, &activations, Tolerance::Tensor);
+            check_outcome(case, entry, &reference, &outcome);
             seen += 1;
         }
         assert!(seen >= 4, "{case}: only {seen} entries");
@@ -126,14 +126,7 @@ fn generation_is_the_reference_s() {
             let wanted: Vec<_> = entry["tokens"].as_array().unwrap().iter().map(number).collect();
             assert_eq!(written, wanted, "{case}: {name}");
             assert_eq!(streamed, found.tokens[found.n_prompt..], "{case}: {name}");
-            let (_, logits) = reference.f32(&format!("{name}.logits"));
-            let found_logits = floats(&found.outcome.logits);
-            assert_close(&format!("{case}: {name}: logits"), &found_logits, &logits, Tolerance::Tensor);
-            let (_, activations) = reference.dense(&format!("{name}.activations"));
-            let layers =
-                (0..set.layers().len()).map(|l| found.outcome.activations(Layer::from(l), true).unwrap());
-            let layers = floats(&Tensor::cat(&layers.map(|t| t.view(-1)).collect::<Vec<_>>(), 0));
-            assert_close(&format!("{case}: {name}: activations"), &layers, &activations, Tolerance::Tensor);
+            check_outcome(case, entry, &reference, &found.outcome);
             seen += 1;
         }
         assert!(seen >= 1, "{case}: no entry");
@@ -276,6 +269,8 @@ fn changes_say_the_same_in_other_words() {
     let outside = run(Change::Set(0.0), &Freeze::Layers(feature.layer.get() + 1..4));
     assert_eq!(outside.outside, [0], "an edit outside the held layers is reported");
     assert!(difference(&outside.logits, &plain.logits) < 1e-12, "and writes nothing");
+    let error = plain.activations(Layer(9), true).unwrap_err().to_string();
+    assert_eq!(error, "there is no layer 9: the transcoders have 4");
 }
 
 #[test]
@@ -505,5 +500,19 @@ fn bad_edits_are_refused_on_the_command_line() {
     refused(&["--ablate", "0_5@3", "--watch", "0_99999@3"], "no such feature or position");
     refused(&["--ablate-group", "Texas"], "give it with --graph");
     refused(&["--edits", "/nowhere.json"], "/nowhere.json");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edits.json");
+    for (entries, says) in [
+        (r#"[{"name": "a", "interventions": []}, {"name": "a", "interventions": []}]"#, "called `a`"),
+        (r#"[{"name": "a", "interventions": [], "constrained_layers": [0, 2]}]"#, "must be consecutive"),
+        (
+            r#"[{"name": "a", "interventions": [], "constrained_layers": [18446744073709551615]}]"#,
+            "cannot be held",
+        ),
+        (r#"[{"name": "a"}]"#, "no list of interventions"),
+    ] {
+        std::fs::write(&file, entries).unwrap();
+        refused(&["--edits", file.to_str().unwrap()], says);
+    }
     refused(&["--ablate", "0_5@3", "-o", "out.json"], "results are written as .safetensors");
 }

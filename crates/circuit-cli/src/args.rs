@@ -86,6 +86,18 @@ pub(crate) enum Dtype {
     Float64,
 }
 
+impl Dtype {
+    /// PyTorch's word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Bfloat16 => "bfloat16",
+            Self::Float16 => "float16",
+            Self::Float64 => "float64",
+        }
+    }
+}
+
 /// Thresholds of pruning.
 #[derive(clap::Args, Debug, Clone, Copy)]
 pub(crate) struct ThresholdArgs {
@@ -115,25 +127,10 @@ pub(crate) struct ChatArgs {
 /// `attribute`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct AttributeArgs {
-    /// Model: a local folder with config.json, safetensors and tokenizer.json, or a name on the hub, owner/repo[@revision].
-    /// Without it, the one that the set was made for.
-    #[arg(short, long)]
-    pub(crate) model: Option<String>,
-    /// Transcoder set: a local folder with config.yaml, a run of sparsify, or a name on the hub,
-    /// owner/repo[/sub/folder][@revision]; `gemma` and `llama` are short for published ones.
-    #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
-    pub(crate) transcoder_set: String,
-    /// The prompt.
-    #[arg(short, long, allow_hyphen_values = true, group = "the_prompt")]
-    pub(crate) prompt: Option<String>,
-    /// The prompt as token ids, separated by commas.
-    #[arg(long, alias = "prompt_ids", value_delimiter = ',', group = "the_prompt")]
-    pub(crate) prompt_ids: Option<Vec<u32>>,
-    /// A file that holds the prompt, every byte of it.
-    #[arg(long, alias = "prompt_file", group = "the_prompt")]
-    pub(crate) prompt_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) chat: ChatArgs,
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
     /// Raw graph to write: .safetensors, or .pt for Python's Graph.from_pt.
     #[arg(short, long = "graph-output-path", aliases = ["graph_output_path", "output"])]
     pub(crate) output: Option<PathBuf>,
@@ -169,21 +166,6 @@ pub(crate) struct AttributeArgs {
     pub(crate) max_feature_nodes: FeatureLimit,
     #[command(flatten)]
     pub(crate) thresholds: ThresholdArgs,
-    /// How many leading positions have neither features nor errors; the model's description knows.
-    #[arg(long, alias = "ignored_positions")]
-    pub(crate) ignored_positions: Option<usize>,
-    /// Type of the weights; the pull-back is carried in at least float32.
-    #[arg(long, value_enum, default_value_t = Dtype::Float32)]
-    pub(crate) dtype: Dtype,
-    /// Ask no server: take what is in the hub's cache.
-    #[arg(long)]
-    pub(crate) offline: bool,
-    /// cpu, cuda or cuda:N; the first GPU if there is one.
-    #[arg(long)]
-    pub(crate) device: Option<String>,
-    /// Threads for products on the CPU.
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
     /// Print one JSON object instead of the summary.
     #[arg(long)]
     pub(crate) json: bool,
@@ -333,19 +315,21 @@ pub(crate) struct GraphFilesArgs {
     pub(crate) neuronpedia: bool,
 }
 
-/// A model and its transcoders, for looking closer.
+/// A model and its transcoders.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// Model: a local folder, or a name on the hub. Without it, the one that the set was made for.
+    /// Model: a local folder with config.json, safetensors and tokenizer.json, or a name on the hub, owner/repo[@revision].
+    /// Without it, the one that the set was made for.
     #[arg(short, long)]
     pub(crate) model: Option<String>,
-    /// Transcoder set: a local folder, or a name on the hub.
+    /// Transcoder set: a local folder with config.yaml, a run of sparsify, or a name on the hub,
+    /// owner/repo[/sub/folder][@revision]; `gemma` and `llama` are short for published ones.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: String,
     /// How many leading positions have neither features nor errors; the model's description knows.
     #[arg(long, alias = "ignored_positions")]
     pub(crate) ignored_positions: Option<usize>,
-    /// Type of the weights.
+    /// Type of the weights; the pull-back is carried in at least float32.
     #[arg(long, value_enum, default_value_t = Dtype::Float32)]
     pub(crate) dtype: Dtype,
     /// Ask no server: take what is in the hub's cache.
@@ -373,6 +357,13 @@ pub(crate) struct PromptArgs {
     pub(crate) prompt_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) chat: ChatArgs,
+}
+
+impl PromptArgs {
+    /// Whether there is one.
+    pub(crate) fn given(&self) -> bool {
+        self.prompt.is_some() || self.prompt_ids.is_some() || self.prompt_file.is_some()
+    }
 }
 
 /// `scores`.

@@ -2,10 +2,10 @@
 
 use crate::args::AttributeArgs;
 use crate::budget::{self, Budget, Request};
-use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::machine::{Held, Watch};
+use crate::open;
 use crate::plan::{self, Plan};
 use crate::say::say;
 use crate::serve;
@@ -15,9 +15,9 @@ use crate::targets_file;
 use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute_within};
 use circuit_format::{GenerationSettings, GraphFileOptions, Neuronpedia};
 use circuit_graph::{Graph, ModelInfo, Target, prune};
-use circuit_index::{NodeLayout, TokenId};
+use circuit_index::NodeLayout;
 use circuit_model::Model;
-use circuit_model::tokenizer::{Prompt, Tokenizer};
+use circuit_model::tokenizer::Tokenizer;
 use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
@@ -34,7 +34,7 @@ const UNEXPLAINED_WARNING: f64 = 0.9;
 pub(crate) fn run(mut args: AttributeArgs) -> Result<String, Failure> {
     let mut plan = Plan::new(&args)?;
     // From here on it does not matter who said it.
-    args.ignored_positions = args.ignored_positions.or(plan.ignored_positions);
+    args.model.ignored_positions = args.model.ignored_positions.or(plan.ignored_positions);
     let server = plan.server.take();
     let text = trace(&args, &plan)?;
     let Some(server) = server else { return Ok(text) };
@@ -50,7 +50,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
     let mut clock = Clock::new(args.json);
 
     let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
-    let prompt = prompt(args, &tokenizer)?;
+    let prompt = open::prompt(&args.prompt, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
     let mut budget = Budget::new(&plan.model, &plan.transcoders, request(args, plan, prompt.tokens.len()))?;
     if args.dry_run {
@@ -69,7 +69,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
     let set = TranscoderSet::open(&plan.transcoders, n_layers, d_model, model.wide_kind(), plan.device)?;
     clock.lap("open");
 
-    let ignored = args.ignored_positions.unwrap_or(model.spec().ignored_positions);
+    let ignored = args.model.ignored_positions.unwrap_or(model.spec().ignored_positions);
     let (mut no_room, cuts) = (None, budget.cuts());
     let admit = |n_active: &[usize]| budget.counted(n_active).map_err(|failure| no_room = Some(failure)).ok();
     let replacement = LocalReplacement::new_in(&model, &set, &prompt.tokens, ignored, cuts, admit);
@@ -185,26 +185,12 @@ fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Request {
         kind: plan.kind,
         device: plan.device,
         n_pos,
-        ignored: args.ignored_positions,
+        ignored: args.model.ignored_positions,
         n_targets: given.unwrap_or(args.max_n_logits),
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
     }
-}
-
-fn prompt(args: &AttributeArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure> {
-    let text = match (&args.prompt, &args.prompt_ids, &args.prompt_file) {
-        (_, Some(ids), _) => {
-            let ids: Vec<_> = ids.iter().map(|&id| TokenId(id)).collect();
-            return tokenizer.prompt_from_ids(&ids).map_err(Failure::text);
-        }
-        (Some(text), _, _) => text.clone(),
-        (_, _, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|e| Failure::new(Code::Prompt, format!("{}: {e}", path.display())))?,
-        _ => String::new(),
-    };
-    chat::prompt(&text, &args.chat, tokenizer)
 }
 
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {

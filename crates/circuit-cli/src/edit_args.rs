@@ -7,6 +7,7 @@ use crate::view;
 use circuit_index::{FeatureIndex, Layer, Pos};
 use circuit_intervention::{Change, Edit, Freeze, Positions};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a set of edits is called, what it does, and what is held.
@@ -56,6 +57,10 @@ pub(crate) fn entries(args: &EditArgs, n_pos: usize, n_layers: usize) -> Result<
     }
     if let Some(path) = &args.edits {
         entries.extend(read(path)?);
+    }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
+        return Err(Failure::usage(format!("two interventions are called `{}`", twice.name)));
     }
     if entries.is_empty() {
         return Err(Failure::usage(
@@ -196,10 +201,10 @@ fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
         serde_json::from_slice(&text).map_err(|e| bad(format!("no list of interventions: {e}")))?;
     let entry = |entry: FileEntry| {
         let freeze = match entry.constrained_layers.as_deref() {
-            Some(layers @ [first, .., last]) if layers.windows(2).all(|w| w[1] == w[0] + 1) => {
-                Freeze::Layers(*first..last + 1)
+            Some(layers @ [first, .., last]) if layers.windows(2).all(|w| w[1] == w[0].saturating_add(1)) => {
+                Freeze::Layers(*first..last.saturating_add(1))
             }
-            Some([only]) => Freeze::Layers(*only..only + 1),
+            Some([only]) => Freeze::Layers(*only..only.saturating_add(1)),
             Some(_) => {
                 return Err(bad(format!("entry `{}`: constrained_layers must be consecutive", entry.name)));
             }

@@ -14,11 +14,10 @@ use circuit_intervention::{
 };
 use circuit_model::Sampling;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
-use safetensors::tensor::{Dtype, TensorView};
+use circuit_transcoder::MappedFile;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, Write as _};
+use std::io::BufRead;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -43,7 +42,7 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
         let n_layers = opened.model.spec().n_layers();
         let entries = edit_args::entries(&args.edit, prompt.tokens.len(), n_layers)?;
         let before = one(&interventions, prompt, &[], &Freeze::Nothing)?;
-        let mut written = BTreeMap::new();
+        let mut written = Vec::new();
         for entry in &entries {
             let after = match entry.max_new_tokens {
                 None => one(&interventions, prompt, &entry.edits, &entry.freeze)?,
@@ -66,11 +65,11 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
                 ));
             }
             if args.output.is_some() {
-                written.insert(format!("{}.logits", entry.name), numbers(&after.logits)?);
+                written.push((format!("{}.logits", entry.name), after.logits.shallow_clone()));
                 let layers =
                     (0..n_layers).map(|l| after.activations(Layer::from(l), entry.apply_activation_function));
                 let layers: Vec<_> = layers.collect::<Result<_, _>>()?;
-                written.insert(format!("{}.activations", entry.name), numbers(&stacked(&layers)?)?);
+                written.push((format!("{}.activations", entry.name), stacked(&layers)?));
             }
             if after.logits.size()[0] == 0 {
                 continue;
@@ -78,7 +77,7 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
             told.push(tell(&args, &opened.tokenizer, prompt, entry, &before, &after)?);
         }
         if let Some(path) = &args.output {
-            write(path, &written)?;
+            write(path, written)?;
         }
     }
     Ok(match args.json {
@@ -219,37 +218,14 @@ fn probabilities(outcome: &Outcome<'_>) -> Result<Vec<f64>, Failure> {
     Vec::try_from(last).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
 }
 
-/// Shape and numbers for a file.
-struct Numbers {
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
 /// Layers `[pos, n_features]` as `[layer, pos, n_features]`.
 fn stacked(layers: &[Tensor]) -> Result<Tensor, Failure> {
     Tensor::f_stack(layers, 0).map_err(|e| Failure::new(Code::Device, e.to_string()))
 }
 
-fn numbers(tensor: &Tensor) -> Result<Numbers, Failure> {
-    let shape = tensor.size().iter().map(|&n| n as usize).collect();
-    let flat = circuit_torch::guard(|| {
-        let flat = tensor.to_kind(Kind::Float).to_device(tch::Device::Cpu).contiguous().view(-1);
-        Ok::<_, circuit_torch::TorchError>(flat)
-    })?;
-    let values =
-        Vec::<f32>::try_from(flat).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))?;
-    Ok(Numbers { shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() })
-}
-
-fn write(path: &Path, tensors: &BTreeMap<String, Numbers>) -> Result<(), Failure> {
-    let bad = |reason: String| Failure::new(Code::Output, format!("{}: {reason}", path.display()));
-    let views = tensors.iter().map(|(name, t)| {
-        Ok((
-            name.clone(),
-            TensorView::new(Dtype::F32, t.shape.clone(), &t.bytes).map_err(|e| bad(e.to_string()))?,
-        ))
-    });
-    let views: BTreeMap<_, _> = views.collect::<Result<_, Failure>>()?;
-    let bytes = safetensors::serialize(views, None).map_err(|e| bad(e.to_string()))?;
-    write_atomically(path, |out| out.write_all(&bytes)).map_err(Failure::writing)
+/// Writes results, each under its name.
+fn write(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = MappedFile::new(name, tensors.into_iter().map(|(name, t)| (name, t.into())).collect());
+    write_atomically(path, |out| file.write(Some(Kind::Float), out)).map_err(Failure::writing)
 }

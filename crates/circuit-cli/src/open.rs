@@ -1,6 +1,6 @@
-//! Opening a model and its transcoders, and reading a prompt, for the commands that look closer at what a graph says.
+//! Opening a model and its transcoders, and reading a prompt.
 //!
-//! `attribute` has a plan of its own, since it writes files.
+//! `attribute` opens by its plan, since it knows beforehand whether it all fits; the rest of this it uses too.
 
 use crate::args::{Dtype, ModelArgs, PromptArgs};
 use crate::chat;
@@ -60,9 +60,13 @@ pub(crate) fn prompt(args: &PromptArgs, tokenizer: &Tokenizer) -> Result<Prompt,
         }
         (Some(text), _, _) => text.clone(),
         (_, _, Some(path)) => text_of(path)?,
-        _ => return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file")),
+        _ => return Err(no_prompt()),
     };
     chat::prompt(&text, &args.chat, tokenizer)
+}
+
+pub(crate) fn no_prompt() -> Failure {
+    Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file")
 }
 
 fn text_of(path: &Path) -> Result<String, Failure> {

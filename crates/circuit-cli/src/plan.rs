@@ -1,8 +1,9 @@
 //! From arguments to a plan: everything that can be refused before weights are read is refused here.
 
-use crate::args::{AttributeArgs, Dtype, ThresholdArgs};
+use crate::args::{AttributeArgs, ThresholdArgs};
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
+use crate::open;
 use crate::say::say;
 use crate::serve;
 use crate::view;
@@ -13,7 +14,6 @@ use circuit_format::{
 use circuit_graph::{Graph, Thresholds};
 use circuit_hub::HubName;
 use circuit_index::NodeLayout;
-use circuit_torch::runtime;
 use circuit_transcoder::SetFolder;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
@@ -91,8 +91,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(args: &AttributeArgs) -> Result<Self, Failure> {
-        if args.prompt.is_none() && args.prompt_ids.is_none() && args.prompt_file.is_none() {
-            return Err(Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file"));
+        if !args.prompt.given() {
+            return Err(open::no_prompt());
         }
         if args.batch_size == 0 || args.update_interval == 0 {
             return Err(Failure::usage("--batch-size and --update-interval must be at least 1"));
@@ -120,26 +120,12 @@ impl Plan {
             }
         };
         let raw = args.output.clone().map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
-        if let Some(threads) = args.threads {
-            runtime::set_threads(threads).map_err(|e| Failure::usage(e.to_string()))?;
-            // Ranking and pruning have threads of their own.
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-            pool.map_err(|e| Failure::usage(format!("--threads {threads}: {e}")))?;
-        }
-        let device = match &args.device {
-            Some(name) => runtime::parse_device(name)?,
-            None if runtime::cuda_status().devices() > 0 => Device::Cuda(0),
-            None => Device::Cpu,
-        };
-        let (kind, dtype) = match args.dtype {
-            Dtype::Float32 => (Kind::Float, "float32"),
-            Dtype::Bfloat16 => (Kind::BFloat16, "bfloat16"),
-            Dtype::Float16 => (Kind::Half, "float16"),
-            Dtype::Float64 => (Kind::Double, "float64"),
-        };
+        open::set_threads(args.model.threads)?;
+        let device = open::device(args.model.device.as_deref())?;
+        let (kind, dtype) = (open::kind(args.model.dtype), args.model.dtype.name());
         // The last thing, since it may fetch gigabytes.
-        let finder = Finder::new(args.offline || args.dry_run); // A plan fetches nothing.
-        let (model, set) = finder.pair(args.model.as_deref(), &args.transcoder_set)?;
+        let finder = Finder::new(args.model.offline || args.dry_run); // A plan fetches nothing.
+        let (model, set) = finder.pair(args.model.model.as_deref(), &args.model.transcoder_set)?;
         if let Some(server) = &mut server {
             server.show_pages_of(&set, finder)?;
         }

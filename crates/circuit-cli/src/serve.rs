@@ -58,7 +58,7 @@ impl Plan {
         slug: &str,
     ) -> Result<Self, Failure> {
         let host = "127.0.0.1".to_owned();
-        let (features, remote_features) = feature_places(&args.features_dirs, args.offline)?;
+        let (features, remote_features) = feature_places(&args.features_dirs, args.model.offline)?;
         if let Some(missing) = features.iter().find(|folder| !folder.path.is_dir()) {
             let message = format!("{}: no such folder of feature records", missing.path.display());
             return Err(Failure::new(Code::Input, message));

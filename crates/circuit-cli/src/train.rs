@@ -2,7 +2,6 @@
 //!
 //! Folders, defaults and the live line are chosen here; the work is `circuit-train`'s.
 
-use crate::args::Dtype;
 use crate::attribute::{model_info, named, numbers};
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
@@ -53,12 +52,7 @@ fn ready(args: &CorpusArgs) -> Result<Ready, Failure> {
     let window = args.window.min(model.spec().n_ctx);
     let corpus = Corpus::read(&args.corpus, &tokenizer, &model, window, ignored)?;
     say(format_args!("{} documents, {} tokens to learn from", corpus.documents().len(), corpus.n_rows()));
-    let dtype = match args.dtype {
-        Dtype::Float32 => "float32",
-        Dtype::Bfloat16 => "bfloat16",
-        Dtype::Float16 => "float16",
-        Dtype::Float64 => "float64",
-    };
+    let dtype = args.dtype.name();
     Ok(Ready { model, tokenizer, corpus, folder, dtype })
 }
 

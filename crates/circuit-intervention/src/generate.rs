@@ -52,7 +52,7 @@ impl<'a> Interventions<'a> {
         let mut sampler = Sampler::new(config.sampling)?;
         let planned = plan(0, &request.edits, request.tokens.len(), self.set())?;
         let mut batch = TokenBatch::new(&request.tokens, model)?;
-        let undisturbed = self.undisturbed(&batch, &held)?;
+        let undisturbed = self.undisturbed(&batch, &held, &planned)?;
         let (nothing, free) = (BTreeMap::new(), Held::default());
 
         let mut cache = KvCache::new(model);

@@ -1,11 +1,11 @@
 //! Running prompts with edits, many side by side.
 
 use crate::InterventionError;
-use crate::edit::{Edit, plan};
+use crate::edit::{Change, Edit, Planned, plan};
 use crate::pass::{EditedPass, Held};
 use circuit_index::{Layer, Site, TokenId};
 use circuit_model::{Hooks, Model, TokenBatch};
-use circuit_transcoder::{ActiveFeatures, TranscoderSet};
+use circuit_transcoder::{ActiveFeatures, Transcoder, TranscoderSet};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use tch::Tensor;
@@ -63,13 +63,13 @@ impl Outcome<'_> {
     /// positions. They are what the encoders find: a value that an edit set is not put in.
     ///
     /// # Errors
-    /// If LibTorch fails, for example for want of memory.
+    /// If there is no such layer, or LibTorch fails, for example for want of memory.
     pub fn activations(
         &self,
         layer: Layer,
         apply_activation_function: bool,
     ) -> Result<Tensor, InterventionError> {
-        let transcoder = &self.set.layers()[layer.get()];
+        let transcoder = self.layer(layer)?;
         circuit_torch::guard(|| {
             let pre = transcoder.pre_activations(&self.inputs[layer.get()]);
             let found = if apply_activation_function { transcoder.activate(&pre) } else { pre };
@@ -82,10 +82,17 @@ impl Outcome<'_> {
     /// The same as the list of active features.
     ///
     /// # Errors
-    /// If an activation is not finite or LibTorch fails.
+    /// If there is no such layer, an activation is not finite, or LibTorch fails.
     pub fn active(&self, layer: Layer) -> Result<ActiveFeatures, InterventionError> {
-        let transcoder = &self.set.layers()[layer.get()];
+        let transcoder = self.layer(layer)?;
         Ok(transcoder.encode(&self.inputs[layer.get()], self.ignored, layer.get())?)
+    }
+}
+
+impl Outcome<'_> {
+    fn layer(&self, layer: Layer) -> Result<&Transcoder, InterventionError> {
+        let n_layers = self.set.layers().len();
+        self.set.layers().get(layer.get()).ok_or(InterventionError::NoSuchLayer { layer, n_layers })
     }
 }
 
@@ -102,7 +109,7 @@ impl<'a> Interventions<'a> {
         Ok(Self { model, set, ignored })
     }
 
-    /// Runs all requests in one pass (and one more for what is held). Prompts may differ in length.
+    /// Runs all requests in one pass (and one before it, where something of an undisturbed run is needed). Prompts may differ in length.
     ///
     /// # Errors
     /// If an edit, prompt or held layer is impossible, or the run fails.
@@ -118,7 +125,7 @@ impl<'a> Interventions<'a> {
         let prompts: Vec<&[TokenId]> = requests.iter().map(|r| r.tokens.as_slice()).collect();
         // What stands behind a prompt is never seen by it.
         let tokens = TokenBatch::of_prompts(&prompts, self.model)?;
-        let undisturbed = self.undisturbed(&tokens, &held)?;
+        let undisturbed = self.undisturbed(&tokens, &held, &edits)?;
         let wide = self.model.wide_kind();
         let mut pass = EditedPass::new(self.set, wide, &held, &undisturbed, &edits, self.ignored, 0);
         let logits = self.model.forward(&tokens, &mut pass)?;
@@ -171,12 +178,17 @@ impl<'a> Interventions<'a> {
         })
     }
 
-    /// What a run without edits computes at the sites that matter.
+    /// What a run without edits computes at the sites that matter; nothing is run where none does.
     pub(crate) fn undisturbed(
         &self,
         tokens: &TokenBatch,
         held: &Held,
+        edits: &[Planned],
     ) -> Result<BTreeMap<Site, Tensor>, InterventionError> {
+        let scales = edits.iter().any(|edit| matches!(edit.change, Change::Scale(_)));
+        if *held == Held::default() && !scales {
+            return Ok(BTreeMap::new());
+        }
         let info = self.set.info();
         let mut sites: Vec<_> = self.model.spec().sites().into_iter().filter(|s| held.holds(*s)).collect();
         for l in 0..self.set.layers().len() {

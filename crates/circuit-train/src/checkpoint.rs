@@ -4,11 +4,14 @@
 
 use crate::params::Params;
 use crate::state::RunState;
-use crate::write::{StoredKind, write_tensors};
 use crate::{TrainError, Trainer};
 use circuit_torch::TensorFile;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 const STATE: &str = "state";
 
@@ -18,7 +21,8 @@ impl Trainer<'_> {
     /// # Errors
     /// If the file cannot be written; one that was there stays.
     pub fn save_checkpoint(&self, path: &Path) -> Result<(), TrainError> {
-        let state = RunState::new(self.settings.clone(), self.run, self.step).write();
+        let unwritable = |reason| TrainError::Checkpoint { path: path.into(), reason };
+        let state = RunState::new(self.settings.clone(), self.run, self.step).write().map_err(unwritable)?;
         let mut tensors = vec![(STATE.to_owned(), Tensor::from_slice(&state))];
         for (l, params) in self.params.iter().enumerate() {
             for ((name, weight), [mean, square]) in params.named().into_iter().zip(&self.moments[l]) {
@@ -31,7 +35,7 @@ impl Trainer<'_> {
             let scales = Tensor::from_slice(&[self.scales[l].input, self.scales[l].output]);
             tensors.push((format!("{l}.scales"), scales));
         }
-        write_tensors(path, tensors, StoredKind::AsIs)
+        write_tensors(path, tensors)
     }
 
     /// Goes on where a checkpoint of the same run ended.
@@ -88,4 +92,29 @@ impl Trainer<'_> {
         self.step = state.step as usize;
         Ok(())
     }
+}
+
+/// Writes tensors as they are into one file. Unlike those of a set, they may be bytes and may hold any number.
+fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), TrainError> {
+    let mut held = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
+        let (dtype, width) = match tensor.kind() {
+            Kind::Float => (Dtype::F32, 4),
+            Kind::Double => (Dtype::F64, 8),
+            _ => (Dtype::U8, 1),
+        };
+        let mut bytes = vec![0; tensor.numel() * width];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+        held.insert(name, (dtype, shape, bytes));
+    }
+    let views = held.iter().map(|(name, (dtype, shape, bytes))| {
+        Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(io::Error::other)?))
+    });
+    circuit_format::write_atomically(path, |out| {
+        let views = views.collect::<io::Result<Vec<_>>>()?;
+        out.write_all(&safetensors::serialize(views, None).map_err(io::Error::other)?)
+    })?;
+    Ok(())
 }

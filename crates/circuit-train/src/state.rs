@@ -22,8 +22,8 @@ impl RunState {
         Self { version: VERSION, settings, run, step: step as u64 }
     }
 
-    pub(crate) fn write(&self) -> Vec<u8> {
-        bincode::serde::encode_to_vec(self, bincode::config::standard()).unwrap_or_default()
+    pub(crate) fn write(&self) -> Result<Vec<u8>, String> {
+        bincode::serde::encode_to_vec(self, bincode::config::standard()).map_err(|e| e.to_string())
     }
 
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {

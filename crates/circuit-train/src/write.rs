@@ -4,18 +4,14 @@
 //! not at all, `config.yaml` last: a folder with a config is a whole set.
 
 use crate::{ActivationChoice, TrainError, Trainer};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+use circuit_transcoder::MappedFile;
+use std::io::Write;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-/// The type in which weights are stored.
+/// The type in which matrices are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredKind {
-    /// As they are.
-    AsIs,
     /// 32 bits.
     Float32,
     /// 16 bits, the range of float32.
@@ -57,7 +53,7 @@ impl Trainer<'_> {
                     ];
                     tensors.extend(W_skip.map(|t| of("W_skip", t)));
                     tensors.extend(threshold.map(|t| of("activation_function.threshold", t)));
-                    write_tensors(&folder.join(format!("layer_{l}.safetensors")), tensors, kind)?;
+                    write_file(folder, format!("layer_{l}.safetensors"), tensors, kind)?;
                 }
                 true => {
                     let mut tensors = vec![
@@ -68,9 +64,9 @@ impl Trainer<'_> {
                     // Cross-layer files hold `x W_skip`, not `x W_skip^T`.
                     tensors.extend(W_skip.map(|t| of(&format!("W_skip_{l}"), t.tr())));
                     tensors.extend(threshold.map(|t| of(&format!("threshold_{l}"), t)));
-                    write_tensors(&folder.join(format!("W_enc_{l}.safetensors")), tensors, kind)?;
+                    write_file(folder, format!("W_enc_{l}.safetensors"), tensors, kind)?;
                     let tensors = vec![of(&format!("W_dec_{l}"), Tensor::stack(&W_dec, 1))];
-                    write_tensors(&folder.join(format!("W_dec_{l}.safetensors")), tensors, kind)?;
+                    write_file(folder, format!("W_dec_{l}.safetensors"), tensors, kind)?;
                 }
             }
         }
@@ -96,38 +92,19 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Writes tensors into one file, in the given type where they are numbers with a point.
-pub(crate) fn write_tensors(
-    path: &Path,
+/// Writes one file of the set; vectors stay in fp32.
+fn write_file(
+    folder: &Path,
+    name: String,
     tensors: Vec<(String, Tensor)>,
     kind: StoredKind,
 ) -> Result<(), TrainError> {
-    let mut held = BTreeMap::new();
-    for (name, tensor) in tensors {
-        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
-        let tensor = match kind {
-            StoredKind::AsIs => tensor,
-            StoredKind::Float32 => tensor.to_kind(Kind::Float),
-            StoredKind::Bfloat16 => tensor.to_kind(Kind::BFloat16),
-        };
-        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
-        let (dtype, width) = match tensor.kind() {
-            Kind::Float => (Dtype::F32, 4),
-            Kind::Double => (Dtype::F64, 8),
-            Kind::BFloat16 => (Dtype::BF16, 2),
-            Kind::Int64 => (Dtype::I64, 8),
-            _ => (Dtype::U8, 1),
-        };
-        let mut bytes = vec![0; tensor.numel() * width];
-        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-        held.insert(name, (dtype, shape, bytes));
-    }
-    let views = held.iter().map(|(name, (dtype, shape, bytes))| {
-        Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(io::Error::other)?))
-    });
-    circuit_format::write_atomically(path, |out| {
-        let views = views.collect::<io::Result<Vec<_>>>()?;
-        out.write_all(&safetensors::serialize(views, None).map_err(io::Error::other)?)
-    })?;
-    Ok(())
+    let kind = match kind {
+        StoredKind::Float32 => Kind::Float,
+        StoredKind::Bfloat16 => Kind::BFloat16,
+    };
+    let path = folder.join(&name);
+    let tensors = tensors.into_iter().map(|(name, t)| (name, t.to_kind(Kind::Float).into()));
+    let file = MappedFile::new(name, tensors.collect());
+    Ok(circuit_format::write_atomically(&path, |out| file.write(Some(kind), out))?)
 }

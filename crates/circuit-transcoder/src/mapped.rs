@@ -1,4 +1,4 @@
-//! Writing safetensors files of a set, a piece at a time: however large a tensor is, little of it is held.
+//! Writing safetensors files, of a set or of results, a piece at a time: however large a tensor is, little of it is held.
 //!
 //! What goes into a file, and under which names, is for the caller to say. Where the bytes go, and that a file is there whole or not
 //! at all, too.
