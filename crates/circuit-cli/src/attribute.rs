@@ -18,7 +18,7 @@ use circuit_graph::{Graph, ModelInfo, Target, prune};
 use circuit_index::NodeLayout;
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
-use circuit_replacement::LocalReplacement;
+use circuit_replacement::{BestSite, LocalReplacement};
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -279,11 +279,13 @@ fn say_unexplained(replacement: &LocalReplacement<'_>, look_again: bool) -> Resu
         return Ok(());
     }
     let reads = replacement.transcoders().info().reads;
-    let (best, share) = if look_again { replacement.best_input_site()? } else { (reads, mean) };
-    if best != reads && share < mean / 2.0 {
+    let better = if look_again { Some(replacement.best_input_site()?) } else { None };
+    let better = better.filter(|best| best.site != reads && best.unexplained < best.now / 2.0);
+    if let Some(BestSite { site, unexplained, now }) = better {
         say(format_args!(
-            "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; reading \
-             {best} would leave {share:.2}: feature_input_hook in its config.yaml is probably wrong"
+            "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; on a few positions \
+             of the first layers it leaves {now:.2}, and reading {site} would leave {unexplained:.2}: feature_input_hook in its \
+             config.yaml is probably wrong"
         ));
     } else {
         say(format_args!(
