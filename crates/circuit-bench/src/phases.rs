@@ -3,9 +3,10 @@
 //! On a GPU, work is queued: a phase ends when a number has come back from it. The best of several runs is told, since what disturbs a
 //! run only ever makes it longer; the product that the rows are held against is measured between them, in the same way.
 
+use crate::needed::{moved_encode, moved_forward, moved_rows};
 use crate::{Made, needed_encode, needed_forward, needed_rows};
 use circuit_attribution::{AttributeConfig, AttributionError, PullBack, Read, TargetChoice, attribute};
-use circuit_graph::{Graph, ModelInfo, Target, Thresholds, prune};
+use circuit_graph::{Thresholds, prune};
 use circuit_model::TokenBatch;
 use circuit_replacement::{LocalReplacement, Trace};
 use std::time::Instant;
@@ -22,6 +23,15 @@ pub struct Settings {
     pub batch_size: usize,
     /// Batches between two rankings.
     pub update_interval: usize,
+}
+
+/// What a phase needs, whatever a program does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Needed {
+    /// Operations; a multiplication and an addition are two.
+    pub operations: f64,
+    /// Bytes to be moved from and to memory.
+    pub bytes: f64,
 }
 
 /// Seconds of each phase, and what they are held against.
@@ -41,12 +51,12 @@ pub struct Phases {
     pub ranking: f64,
     /// Pruning at the default thresholds.
     pub prune: f64,
-    /// Operations needed for the forward pass.
-    pub needed_forward: f64,
-    /// Operations needed for the encoders.
-    pub needed_encode: f64,
-    /// Operations needed for the rows.
-    pub needed_rows: f64,
+    /// What the forward pass needs.
+    pub needed_forward: Needed,
+    /// What encoding needs; operations are those of the encoders.
+    pub needed_encode: Needed,
+    /// What the rows need.
+    pub needed_rows: Needed,
     /// Operations per second of a large product on this device, in the type of the pull-back.
     pub product: f64,
 }
@@ -55,7 +65,7 @@ impl Phases {
     /// The share of a large product's speed that the rows reach, counting needed operations alone.
     #[must_use]
     pub fn rows_of_floor(&self) -> f64 {
-        self.needed_rows / self.rows / self.product
+        self.needed_rows.operations / self.rows / self.product
     }
 }
 
@@ -103,8 +113,9 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         let pull_back = PullBack::new(&replacement)?;
         pull_back.rows(&reads, |_| {})
     })?;
-    let needed = needed_rows(&replacement, &reads);
-    let graph = graph(made, &replacement, found, targets.len());
+    let rows_need =
+        Needed { operations: needed_rows(&replacement, &reads), bytes: moved_rows(&replacement, &reads) };
+    let graph = made.graph(&replacement, found, targets.len());
     let (prune, _) =
         timed(Device::Cpu, || Ok::<_, AttributionError>(prune(&graph, Thresholds::new(0.8, 0.98)?)))?;
     Ok(Phases {
@@ -115,9 +126,15 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         rows,
         ranking: (whole - rows).max(0.0),
         prune,
-        needed_forward: needed_forward(&made.shape),
-        needed_encode: needed_encode(&made.shape),
-        needed_rows: needed,
+        needed_forward: Needed {
+            operations: needed_forward(&made.shape),
+            bytes: moved_forward(&made.shape, made.kind),
+        },
+        needed_encode: Needed {
+            operations: needed_encode(&made.shape),
+            bytes: moved_encode(&made.shape, made.kind, replacement.active().len()),
+        },
+        needed_rows: rows_need,
         product,
     })
 }
@@ -153,44 +170,4 @@ pub fn product_speed(kind: Kind, device: Device) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     2.0 * (n as f64).powi(3) / best
-}
-
-/// A graph of the rows, for pruning: names are made up.
-fn graph(
-    made: &Made,
-    replacement: &LocalReplacement<'_>,
-    found: circuit_attribution::Attribution,
-    n_targets: usize,
-) -> Graph {
-    let spec = made.model.spec();
-    Graph {
-        prompt: String::new(),
-        tokens: made.tokens.clone(),
-        token_strings: vec![String::new(); made.tokens.len()],
-        activations: vec![1.0; replacement.active().len()],
-        active: replacement.active().to_vec(),
-        selected: found.selected,
-        targets: (0..n_targets)
-            .map(|i| Target {
-                label: i.to_string(),
-                token_id: made.tokens[0],
-                weight: 1.0 / n_targets as f32,
-            })
-            .collect(),
-        rows: found.rows,
-        model: ModelInfo {
-            name: made.shape.name.into(),
-            architecture: spec.architecture.clone(),
-            n_layers: spec.n_layers(),
-            d_model: spec.d_model,
-            d_head: made.shape.d_head,
-            n_heads: made.shape.n_heads,
-            n_key_value_heads: made.shape.n_kv_heads,
-            d_mlp: made.shape.d_mlp,
-            d_vocab: spec.d_vocab,
-            tokenizer_vocab: spec.d_vocab,
-            dtype: "float32".into(),
-            scan: made.shape.name.into(),
-        },
-    }
 }

@@ -104,6 +104,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         batch_size: args.batch_size,
         update_interval: args.update_interval,
     };
+    clock.lap("targets");
     let bar = progress_bar();
     let found = attribute_within(&replacement, &targets, config, budget.room_for_rows(), |progress| {
         bar.set_length(progress.total as u64);
@@ -171,6 +172,7 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
     clock.lap("summary");
     let peak = runtime::process_memory().map(|memory| memory.peak);
     let device = runtime::device_memory(plan.device).ok().flatten().map(|memory| memory.peak);
+    value["seconds"] = clock.laps.iter().map(|(lap, seconds)| ((*lap).to_owned(), json!(seconds))).collect();
     value["memory"] = json!({
         "planned": planned,
         "counted": budget.json(plan.raw.as_ref()),
