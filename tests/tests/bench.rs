@@ -5,7 +5,8 @@ use serde_json::Value;
 
 #[test]
 fn phases_are_told_with_what_they_need() {
-    let output = run(&["bench", "--tokens", "3", "--rows", "5", "--repeats", "1", "--threads", "1", "--json"]);
+    let output =
+        run(&["bench", "--tokens", "3", "--rows", "5", "--repeats", "1", "--threads", "1", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let phases = found["phases"].as_array().unwrap();
