@@ -6,9 +6,9 @@
 use crate::needed::{moved_encode, moved_forward, moved_rows};
 use crate::{Made, needed_encode, needed_forward, needed_rows};
 use circuit_attribution::{AttributeConfig, AttributionError, PullBack, Read, TargetChoice, attribute};
-use circuit_graph::{Thresholds, prune};
+use circuit_graph::{Ranking, Thresholds, prune};
 use circuit_model::TokenBatch;
-use circuit_replacement::{LocalReplacement, Trace};
+use circuit_replacement::{Cuts, LocalReplacement, Trace};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// Batches between two rankings.
     pub update_interval: usize,
+    /// How much is done at once.
+    pub cuts: Cuts,
 }
 
 /// What a phase needs, whatever a program does.
@@ -95,8 +97,10 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch))?;
     drop(trace);
     let ignored = made.model.spec().ignored_positions;
-    let (both, replacement) =
-        timed(device, || LocalReplacement::new(&made.model, &made.set, &made.tokens, ignored))?;
+    let (both, replacement) = timed(device, || {
+        let admit = |_: &[usize]| Some(settings.cuts);
+        LocalReplacement::new_in(&made.model, &made.set, &made.tokens, ignored, settings.cuts, admit)
+    })?;
     let targets =
         TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.95 }.resolve(&replacement)?;
     let config = AttributeConfig {
@@ -104,14 +108,30 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         batch_size: settings.batch_size,
         update_interval: settings.update_interval,
     };
-    let (whole, found) = timed(device, || attribute(&replacement, &targets, config, |_| {}))?;
+    let found = attribute(&replacement, &targets, config, |_| {})?;
     let selected = found.selected.iter().map(|&i| Read::Feature(i));
     let directions = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone()));
     let reads: Vec<_> = directions.chain(selected).collect();
     let product = product_speed(made.model.wide_kind(), device);
-    let (rows, _) = timed(device, || {
+    let (rows, values) = timed(device, || {
         let pull_back = PullBack::new(&replacement)?;
         pull_back.rows(&reads, |_| {})
+    })?;
+    // The same rows in rounds, as they come when features are chosen.
+    let (ranking, _) = timed(Device::Cpu, || {
+        let mut ranking =
+            Ranking::new(made.model.spec().n_layers(), replacement.n_pos(), replacement.active().to_vec());
+        for (target, row) in targets.iter().zip(&values) {
+            ranking.add_target_row(target.weight, row);
+        }
+        let round = settings.batch_size * settings.update_interval;
+        let features = found.selected.iter().zip(&values[targets.len()..]).collect::<Vec<_>>();
+        for features in features.chunks(round.max(1)) {
+            std::hint::black_box(ranking.next(round));
+            features.iter().for_each(|&(&feature, row)| ranking.add_feature_row(feature, row));
+        }
+        std::hint::black_box(ranking.influence());
+        Ok::<_, AttributionError>(ranking.into_rows())
     })?;
     let rows_need =
         Needed { operations: needed_rows(&replacement, &reads), bytes: moved_rows(&replacement, &reads) };
@@ -124,7 +144,7 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         forward,
         encode: (both - forward).max(0.0),
         rows,
-        ranking: (whole - rows).max(0.0),
+        ranking,
         prune,
         needed_forward: Needed {
             operations: needed_forward(&made.shape),

@@ -6,6 +6,7 @@ use crate::args::Dtype;
 use crate::failure::{Code, Failure};
 use crate::{machine, open};
 use circuit_bench::{Made, Needed, Phases, SHAPES, Settings, Shape, measure};
+use circuit_replacement::Cuts;
 use circuit_torch::runtime;
 use std::fmt::Write as _;
 use tch::Device;
@@ -25,6 +26,9 @@ pub(crate) struct BenchArgs {
     /// Rows of a batch, as in `attribute`.
     #[arg(long, alias = "batch_size", default_value_t = 256)]
     batch_size: usize,
+    /// Rows that go down the layers together, which changes no result.
+    #[arg(long, default_value_t = Cuts::default().rows)]
+    together: usize,
     /// Runs of which the best of each phase is told.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
@@ -79,8 +83,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<String, Failure> {
     }
     let made =
         Made::new(shape, kind, device, args.seed).map_err(|e| Failure::new(Code::Device, e.to_string()))?;
-    let settings =
-        Settings { rows: args.rows, repeats: args.repeats, batch_size: args.batch_size, update_interval: 4 };
+    let settings = Settings {
+        rows: args.rows,
+        repeats: args.repeats,
+        batch_size: args.batch_size,
+        update_interval: 4,
+        cuts: Cuts { rows: args.together, ..Cuts::default() },
+    };
     let phases = measure(&made, settings)?;
     let peak = runtime::process_memory().map(|memory| memory.peak);
     let peak_device = runtime::device_memory(device)?.map(|memory| memory.peak);
