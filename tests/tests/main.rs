@@ -24,3 +24,4 @@ mod snapshots;
 mod stories;
 mod tensors;
 mod train;
+mod unfrozen;

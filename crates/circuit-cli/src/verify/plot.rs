@@ -54,6 +54,7 @@ const STYLE: &str = "
     .track { fill: #21262d; }
     .all { fill: #9198a1; stroke: #9198a1; }
     .target { fill: #f0983b; stroke: #f0983b; }
+    .points { fill-opacity: 0.7; }
   }
 ";
 
@@ -175,7 +176,7 @@ fn scatter(svg: &mut String, found: &Comparison) {
     *svg += "</g>\n";
     let points = match step {
         1 => format!("{} pairs", compared.len()),
-        _ => format!("{} of {} pairs, every {step}th", drawn.len(), compared.len()),
+        _ => format!("1 in {step} of {} pairs", compared.len()),
     };
     let note = format!(
         "{points}; features in units of activation, targets in logits; axes logarithmic but near 0; dashed: as predicted"
