@@ -345,6 +345,9 @@ fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
         let report: Value = serde_json::from_str(&text(&passed.stdout)).unwrap();
         assert!(passed.status.success() && report["pass"] == true, "{case}: {report}");
         assert!(report["nodes"].as_array().unwrap().len() > 50, "{case}");
+        // Every feature was removed too; how well the graph predicted that neither passes nor fails.
+        let n_features = expected.active_features().len();
+        assert_eq!(report["unfrozen"]["removed"], n_features, "{case}");
         if case != CASES[0] {
             continue;
         }

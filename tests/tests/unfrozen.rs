@@ -266,8 +266,8 @@ fn what_is_not_there_cannot_be_removed() {
     let replacement = LocalReplacement::new(&model, &set, &tokens, 1).unwrap();
     let error = removals(&replacement, &[Source::Feature(99_999.into())], Hold::Nothing).unwrap_err();
     assert!(error.to_string().contains("99999"), "{error}");
-    let none = removals(&replacement, &[], Hold::Nothing);
-    assert!(none.is_err() || none.unwrap().features.size()[0] == 0);
+    let none = removals(&replacement, &[], Hold::Nothing).unwrap();
+    assert_eq!((none.features.size()[0], none.logits.size()[0]), (0, 0));
     // Patterns that are held make a difference; with everything held it is the frozen effect, turned round.
     let some: Vec<_> = (0..40).map(|i| Source::Feature(i.into())).collect();
     let held = removals(&replacement, &some, Hold::Patterns).unwrap();
@@ -277,8 +277,8 @@ fn what_is_not_there_cannot_be_removed() {
     assert!(difference(&held.features, &-frozen.features) > 1e-4);
 }
 
-/// A guard against a fall, no claim of quality: what was measured was 0.73 in all and 0.78 two layers above (from all 556 features), and
-/// direct effects alone predict worse there.
+/// A guard against a fall, no claim of quality. Two and more layers above, with every fourth feature removed, Pearson's correlation was
+/// 0.745 when this was written, and 0.641 for direct effects; of ranks direct effects had the better one (0.503 against 0.464).
 #[test]
 fn total_effects_predict_the_demo_better_than_direct_ones() {
     let model = Model::open(&demo().join("model"), Kind::Float, Device::Cpu).unwrap();
@@ -345,7 +345,20 @@ fn verify_tells_how_well_the_graph_predicts() {
     let told = text(&told.stdout);
     let (_, table) = told.split_once("pass\n\n").unwrap();
     let masked: String = table.lines().map(masked).collect();
-    assert_snapshot!(masked, @"");
+    assert_snapshot!(masked, @r"
+    20 features removed from the model, one by one, nothing held
+    predicted: the graph's total effects, over all paths through its ### features (### are active)
+
+      layers above      pairs  Pearson  Spearman  same sign   slope
+      1                  ####    #.###     #.###     ##.# %   #.###
+      2                   ###    #.###     #.###     ##.# %   #.###
+      3                   ###    #.###     #.###     ##.# %   #.###
+      all features       ####    #.###     #.###     ##.# %   #.###
+      targets              ##    #.###     #.###     ##.# %   #.###
+
+    Effects on features are changes of pre-activation, those on targets of logits less their mean. ## pairs are left out,
+    whose effects, predicted and measured, are below rounding: #.#### of the largest edge of their row, at least of #.
+    ");
 
     let json = command(&["verify", &graph, "--json"], &folders);
     let report: Value = serde_json::from_str(&text(&json.stdout)).unwrap();

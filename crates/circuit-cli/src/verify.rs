@@ -23,6 +23,9 @@ use tch::{Kind, Tensor};
 /// Of the largest number of a row, at least of 1: rounding of float32.
 const TOLERANCE: f64 = 1e-4;
 
+/// So many nodes are measured before the next ones are, so that no matrix of all effects is held.
+const AT_A_TIME: usize = 64;
+
 /// A graph, and its prompt run anew through the model and set.
 struct Case<'a> {
     graph: &'a Graph,
@@ -76,7 +79,7 @@ pub(crate) fn run(args: VerifyArgs) -> Result<(String, Result<(), Failure>), Fai
         false => Some(unfrozen::compare(&case, &features, args.freeze_attention)?),
     };
     if let (Some(path), Some(found)) = (&args.plot, &unfrozen) {
-        let svg = plot::svg(&graph, found);
+        let svg = plot::svg(&graph.model.name, &graph.prompt, found);
         write_atomically(path, |out| out.write_all(svg.as_bytes())).map_err(Failure::writing)?;
     }
     let text = match args.json {

@@ -93,7 +93,9 @@ fn moved(
         let (features, logits) = run(replacement, together, more, forward)?;
         Ok((features.f_sub(&undisturbed.0)?, logits.f_sub(&undisturbed.1)?))
     });
-    let moved: Vec<_> = moved.collect::<Result<_, InterventionError>>()?;
+    // Without sources there is nothing to join but this.
+    let none = Ok((undisturbed.0.f_narrow(0, 0, 0)?, undisturbed.1.f_narrow(0, 0, 0)?));
+    let moved: Vec<_> = std::iter::once(none).chain(moved).collect::<Result<_, InterventionError>>()?;
     let (features, logits): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
     let (features, logits) = (Tensor::f_cat(&features, 0)?, Tensor::f_cat(&logits, 0)?);
     let mean = logits.f_mean_dim(-1, true, None::<Kind>)?;

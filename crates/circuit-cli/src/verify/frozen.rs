@@ -1,7 +1,7 @@
 //! The frozen half of `verify`: nodes are added once more, one by one, with everything else held, and what moves is compared with the
 //! graph's columns. It passes or fails.
 
-use super::{Case, Measured, TOLERANCE};
+use super::{AT_A_TIME, Case, Measured, TOLERANCE};
 use crate::failure::Failure;
 use crate::nodes::id;
 use circuit_index::NodeIndex;
@@ -26,22 +26,28 @@ impl Checked {
 }
 
 pub(super) fn check(case: &Case<'_>, nodes: &[NodeIndex]) -> Result<Vec<Checked>, Failure> {
-    let sources: Vec<_> = nodes.iter().map(|&node| case.source(node)).collect();
-    let measured = Measured::new(case, &effects(case.replacement, &sources)?)?;
-    let layout = case.graph.layout();
-    let checked = nodes.iter().enumerate().map(|(nth, &node)| {
-        let off = case.rows.iter().map(|row| {
-            let stated = f64::from(case.graph.rows.row(row.row)[node.get()]);
-            let difference = (measured.of(nth, &row.place) - stated).abs();
-            (if difference.is_nan() { f64::INFINITY } else { difference / row.rounding }, row.row)
-        });
-        let mut off: Vec<(f64, usize)> = off.collect();
-        off.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (worst, row) = off.last().copied().unwrap_or((0.0, 0));
-        let at = layout.row_node(row).map_or(node, |n| layout.index(n));
-        Checked { node, worst, median: off.get(off.len() / 2).map_or(0.0, |o| o.0), at }
+    let mut checked = Vec::new();
+    for some in nodes.chunks(AT_A_TIME) {
+        let sources: Vec<_> = some.iter().map(|&node| case.source(node)).collect();
+        let measured = Measured::new(case, &effects(case.replacement, &sources)?)?;
+        checked.extend(some.iter().enumerate().map(|(nth, &node)| compare(case, &measured, nth, node)));
+    }
+    Ok(checked)
+}
+
+/// The n-th of what was measured, against the node's column.
+fn compare(case: &Case<'_>, measured: &Measured, nth: usize, node: NodeIndex) -> Checked {
+    let off = case.rows.iter().map(|row| {
+        let stated = f64::from(case.graph.rows.row(row.row)[node.get()]);
+        let difference = (measured.of(nth, &row.place) - stated).abs();
+        (if difference.is_nan() { f64::INFINITY } else { difference / row.rounding }, row.row)
     });
-    Ok(checked.collect())
+    let mut off: Vec<(f64, usize)> = off.collect();
+    off.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (worst, row) = off.last().copied().unwrap_or((0.0, 0));
+    let layout = case.graph.layout();
+    let at = layout.row_node(row).map_or(node, |n| layout.index(n));
+    Checked { node, worst, median: off.get(off.len() / 2).map_or(0.0, |o| o.0), at }
 }
 
 pub(super) fn as_text(case: &Case<'_>, checked: &[Checked], top: usize) -> String {

@@ -4,7 +4,7 @@
 
 use super::unfrozen::{Comparison, figure};
 use crate::nodes::shown;
-use circuit_graph::{Agreement, Graph, Pair, Reach};
+use circuit_graph::{Agreement, Pair, Reach};
 use std::fmt::Write as _;
 
 /// The whole picture.
@@ -58,8 +58,8 @@ const STYLE: &str = "
   }
 ";
 
-/// The picture of a comparison.
-pub(super) fn svg(graph: &Graph, found: &Comparison) -> String {
+/// The picture of a comparison, headed by the model and the prompt.
+pub(super) fn svg(model: &str, prompt: &str, found: &Comparison) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n"
     );
@@ -73,10 +73,10 @@ pub(super) fn svg(graph: &Graph, found: &Comparison) -> String {
     let _ = writeln!(svg, "<style>{STYLE}</style>");
     let _ = writeln!(svg, "<rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/>");
     text(&mut svg, (24.0, 36.0), "title", title);
-    let prompt = shortened(&shown(&graph.prompt), 72);
+    let prompt = shortened(&shown(prompt), 72);
     let about = format!(
         "{} · {prompt} · {} features removed, one by one, {}",
-        shortened(&graph.model.name, 32),
+        shortened(model, 32),
         found.removed,
         found.held()
     );
@@ -303,6 +303,37 @@ mod tests {
         let labels: Vec<_> = scale.ticks().into_iter().map(|(_, label)| label).collect();
         assert_eq!(labels, ["0", "0.1", "−0.1", "1", "−1", "10", "−10"]);
         assert_eq!(Scale::of([].iter()).largest, 1.0);
+    }
+
+    /// The texts of a picture, after its reading as XML.
+    fn words(svg: &str) -> Vec<String> {
+        let svg = roxmltree::Document::parse(svg).unwrap();
+        let texts = svg.descendants().filter(|n| n.tag_name().name() == "text");
+        texts.map(|n| n.text().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn pictures_of_nothing_and_of_much_are_pictures() {
+        let nothing = svg("a model", "a\nprompt", &Comparison::new(vec![], 3, false, 5, 9));
+        assert!(words(&nothing).iter().any(|w| w.starts_with("0 pairs")), "{nothing}");
+        assert!(words(&nothing).iter().any(|w| w.contains("\"a\\nprompt\" · 3 features removed")));
+
+        // Distances 1 to 40, 300 pairs of each; far ones turn round.
+        let pair = |nth: usize| {
+            let layers = 1 + nth % 40;
+            let predicted = (nth as f64 * 0.7).sin() * 100.0 / layers as f64;
+            let measured = predicted * (20.5 - layers as f64) / 20.0;
+            Pair { reach: Reach::Layers(layers), predicted, measured, rounding: 1e-4 }
+        };
+        let target = Pair { reach: Reach::Target, ..pair(3) };
+        let pairs = (0..12_000).map(pair).chain([target]).collect();
+        let much = svg("<model>", "& \u{1} prompt", &Comparison::new(pairs, 40, true, 5, 9));
+        let words = words(&much);
+        for word in ["1", "3 to 4", "9 to 16", "33 to 40", "12000", "−10", "−1.000"] {
+            assert!(words.iter().any(|w| w.replace('-', "−") == word), "{word}: {words:?}");
+        }
+        assert!(words.iter().any(|w| w.starts_with("1 in 4 of 12001 pairs")), "{words:?}");
+        assert!(much.contains("opposite") && much.len() < 400_000, "{}", much.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! and denominators that move, MLPs that do not do what their transcoders say, features that a change switches on or off, features
 //! that were not selected. Pairs are those that could differ from 0: features above and not earlier, and targets.
 
-use super::{Case, Measured, TOLERANCE};
+use super::{AT_A_TIME, Case, Measured, TOLERANCE};
 use crate::failure::{Code, Failure};
 use crate::nodes::{id, kind};
 use circuit_graph::{Agreement, Pair, Reach, agreement_by_distance, total_effects};
@@ -15,9 +15,6 @@ use circuit_intervention::{Hold, removals};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-
-/// So many features are removed and predicted before the next ones are, so that no matrix of all pairs is held.
-const AT_A_TIME: usize = 64;
 
 /// What was predicted, and what happened.
 pub(super) struct Comparison {
@@ -61,17 +58,8 @@ pub(super) fn compare(
             }
         }
     }
-    let of = |target: bool| pairs.iter().filter(move |pair| (pair.reach == Reach::Target) == target);
-    Ok(Comparison {
-        by_distance: agreement_by_distance(&pairs),
-        features: Agreement::of(of(false)),
-        targets: Agreement::of(of(true)),
-        removed: features.len(),
-        patterns_held,
-        selected: case.graph.selected.len(),
-        active: case.graph.active.len(),
-        pairs,
-    })
+    let (selected, active) = (case.graph.selected.len(), case.graph.active.len());
+    Ok(Comparison::new(pairs, features.len(), patterns_held, selected, active))
 }
 
 /// How far it is from a feature to a row that it could move.
@@ -87,6 +75,19 @@ fn reach(case: &Case<'_>, source: NodeIndex, row: usize) -> Option<Reach> {
 }
 
 impl Comparison {
+    pub(super) fn new(
+        pairs: Vec<Pair>,
+        removed: usize,
+        patterns_held: bool,
+        selected: usize,
+        active: usize,
+    ) -> Self {
+        let of = |target: bool| pairs.iter().filter(move |pair| (pair.reach == Reach::Target) == target);
+        let (features, targets) = (Agreement::of(of(false)), Agreement::of(of(true)));
+        let by_distance = agreement_by_distance(&pairs);
+        Self { pairs, removed, patterns_held, selected, active, by_distance, features, targets }
+    }
+
     /// What was held, in words.
     pub(super) fn held(&self) -> &'static str {
         if self.patterns_held { "attention patterns held" } else { "nothing held" }
