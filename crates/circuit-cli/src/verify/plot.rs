@@ -322,7 +322,7 @@ mod tests {
         let pair = |nth: usize| {
             let layers = 1 + nth % 40;
             let predicted = (nth as f64 * 0.7).sin() * 100.0 / layers as f64;
-            let measured = predicted * (20.5 - layers as f64) / 20.0;
+            let measured = if layers > 32 { -predicted } else { predicted + (nth as f64 * 0.3).cos() };
             Pair { reach: Reach::Layers(layers), predicted, measured, rounding: 1e-4 }
         };
         let target = Pair { reach: Reach::Target, ..pair(3) };
