@@ -318,7 +318,6 @@ fn total_effects_predict_the_demo_better_than_direct_ones() {
         }
     }
     let (total, direct) = (Agreement::of(&total), Agreement::of(&direct));
-    println!("{total:?}\n{direct:?}");
     assert!(total.pearson > Some(0.6) && total.pearson > direct.pearson, "{total:?}, direct {direct:?}");
     assert!(total.same_sign > Some(0.6), "{total:?}");
 }
