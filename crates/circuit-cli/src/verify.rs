@@ -9,16 +9,15 @@ mod unfrozen;
 
 use crate::closer_args::VerifyArgs;
 use crate::failure::{Code, Failure};
-use crate::files;
 use crate::nodes::{self, kind};
 use crate::open::Opened;
+use crate::{files, rerun};
 use circuit_format::{check_destination, write_atomically};
 use circuit_graph::Graph;
 use circuit_index::{ActiveIndex, Node, NodeIndex};
 use circuit_intervention::{Effects, Source};
 use circuit_replacement::LocalReplacement;
 use std::io::Write as _;
-use tch::{Kind, Tensor};
 
 /// Of the largest number of a row, at least of 1: rounding of float32.
 const TOLERANCE: f64 = 1e-4;
@@ -103,12 +102,10 @@ pub(crate) fn run(args: VerifyArgs) -> Result<(String, Result<(), Failure>), Fai
                 checked.len()
             ),
         )
-        .hint(SAME_INPUTS)),
+        .hint(rerun::SAME_INPUTS)),
     };
     Ok((text, verdict))
 }
-
-const SAME_INPUTS: &str = "was the graph made with this model and set, and the same --ignored-positions?";
 
 /// The nodes to check: named ones, all, or evenly spread over features, errors and tokens.
 fn sample(args: &VerifyArgs, graph: &Graph) -> Result<Vec<NodeIndex>, Failure> {
@@ -136,19 +133,8 @@ impl<'a> Case<'a> {
         graph: &'a Graph,
         replacement: &'a LocalReplacement<'a>,
     ) -> Result<Self, Failure> {
-        let place = |feature| {
-            replacement.active().binary_search(&feature).map(ActiveIndex::from).map_err(|_| {
-                Failure::new(
-                    Code::Input,
-                    format!(
-                        "{}: feature {feature} is not active with this model and set",
-                        args.graph.display()
-                    ),
-                )
-                .hint(SAME_INPUTS)
-            })
-        };
-        let active: Vec<_> = graph.selected_features().map(place).collect::<Result<_, _>>()?;
+        let place = |nth| rerun::active(&args.graph, graph, replacement, nth);
+        let active: Vec<_> = (0..graph.selected.len()).map(place).collect::<Result<_, _>>()?;
         let (layout, d_vocab) = (graph.layout(), replacement.model().spec().d_vocab);
         // A direction of its own is not held by the file.
         let rows = (0..layout.n_rows()).filter_map(|row| {
@@ -188,16 +174,9 @@ struct Measured {
 
 impl Measured {
     fn new(case: &Case<'_>, effects: &Effects) -> Result<Self, Failure> {
-        let on_cpu = |t: &Tensor| {
-            let flat = circuit_torch::guard(|| {
-                let wide = t.to_kind(Kind::Double).to_device(tch::Device::Cpu);
-                Ok::<_, circuit_torch::TorchError>(wide.contiguous().view(-1))
-            })?;
-            Vec::<f64>::try_from(flat).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
-        };
         Ok(Self {
-            features: on_cpu(&effects.features)?,
-            logits: on_cpu(&effects.logits)?,
+            features: rerun::numbers(&effects.features)?,
+            logits: rerun::numbers(&effects.logits)?,
             n_active: case.replacement.active().len(),
             d_vocab: case.replacement.model().spec().d_vocab,
         })
