@@ -25,3 +25,4 @@ mod snapshots;
 mod stories;
 mod tensors;
 mod train;
+mod unfrozen;
