@@ -165,8 +165,8 @@ fn what_cannot_fit_is_refused_before_weights_are_read() {
     let less = (number(&plain, "/peak_allocated_bytes/expected") - 2 * MIB).to_string();
     let cut = dry(&["--memory", &less]);
     assert_eq!((plain["fits"].as_bool(), cut["fits"].as_bool()), (Some(true), Some(true)), "{cut}");
-    assert_eq!(number(&plain, "/chosen/rows_together"), 256);
-    assert!(number(&cut, "/chosen/rows_together") < 256, "{cut}");
+    let usual = number(&plain, "/chosen/rows_together");
+    assert!(number(&cut, "/chosen/rows_together") < usual, "{cut}");
     assert!(number(&cut, "/peak_allocated_bytes/expected") <= less.parse().unwrap());
     // The plan is told either way.
     let dir = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ fn cuts_change_last_bits_at_the_most() {
     let less = number(&memory, "/counted/peak_allocated_bytes/expected") - MIB / 4;
     let (cut, memory) = graph("b.safetensors", &["--memory", &less.to_string()]);
     let rows = number(&memory, "/counted/chosen/rows_together");
-    assert!(rows < 256, "{memory}");
+    assert!(rows < 48, "{memory}");
     assert_eq!((&usual.active, &usual.selected), (&cut.active, &cut.selected));
     for (a, b) in usual.rows.iter().zip(cut.rows.iter()) {
         let largest = a.iter().fold(0.0f32, |most, x| most.max(x.abs()));
@@ -217,7 +217,7 @@ fn cuts_change_nothing_in_f64() {
         in_f64(case, |usual, reads| {
             let (model, set) = (usual.model(), usual.transcoders());
             let encode = circuit_transcoder::Cuts { pre_activations: 300, weights: 5 * model.spec().d_model };
-            let cuts = Cuts { encode, rows: 3, keep_folded: false };
+            let cuts = Cuts { encode, rows: 3, workers: 2, keep_folded: false };
             let mut counted = Vec::new();
             let admit = |n_active: &[usize]| {
                 counted = n_active.to_vec();

@@ -458,18 +458,22 @@ impl Job<'_> {
     // Rows.
 
     /// A layer's folded pattern and matrices.
-    fn folded(&self, layer: &LayerSpec) -> u64 {
+    fn folded(&self, (layer, sizes): (&LayerSpec, &LayerSizes)) -> u64 {
         let (attn, d) = (&layer.attn, self.d());
         let copied = self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
         let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
-        (self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out) * self.wide()
+        let skip = if sizes.skip { d * d } else { 0 };
+        (self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out + skip) * self.wide()
     }
 
     /// Bytes of the folded patterns and matrices of all layers, where they are kept.
     #[must_use]
     pub fn folded_bytes(&self) -> u64 {
-        let layers = if self.cuts.keep_folded { &self.spec.layers[..] } else { &[] };
-        layers.iter().map(|layer| self.folded(layer)).sum()
+        if self.cuts.keep_folded { self.layers().map(|layer| self.folded(layer)).sum() } else { 0 }
+    }
+
+    fn layers(&self) -> impl Iterator<Item = (&LayerSpec, &LayerSizes)> {
+        self.spec.layers.iter().zip(&self.set.layers)
     }
 
     fn pull_back(&self) -> Tally {
@@ -477,7 +481,7 @@ impl Job<'_> {
     }
 
     fn while_folding(&self) -> Tally {
-        let anew = self.spec.layers.iter().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        let anew = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
         let anew = if self.cuts.keep_folded { 0 } else { anew };
         self.on_device(self.largest_pattern() * self.wide() + anew)
     }
@@ -558,11 +562,15 @@ impl Job<'_> {
         if self.set.layers.iter().any(|layer| layer.skip) {
             width += 3 * d;
         }
-        let gradients = self.pos() * rows * width * wide;
-        let anew = self.spec.layers.iter().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        let workers = if self.on_gpu || !self.cuts.keep_folded { 1 } else { self.cuts.workers.max(1) as u64 };
+        let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
+        let workers = workers.min(groups).max(1);
+        let gradients = workers * self.pos() * rows * width * wide;
+        let anew = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
         let anew = if self.cuts.keep_folded { 0 } else { anew };
-        let sums = rows * self.n_sources() * wide;
-        let copied = if self.on_gpu || wide > 4 { rows * self.n_sources() * 4 } else { 0 };
+        let sums = workers * rows * self.n_sources() * wide;
+        let copied =
+            workers * if self.on_gpu || wide > 4 || workers > 1 { rows * self.n_sources() * 4 } else { 0 };
         self.on_device(gradients + sums + self.largest_pattern() * wide + anew)
             + self.on_host(copied + 8 * self.n_sources())
             + self

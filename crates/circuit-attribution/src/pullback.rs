@@ -12,24 +12,29 @@
 //! tokens:       A[row, token p] = g[p] · embedding
 //! ```
 //!
-//! Per layer the norms are folded into the two matrices and the pattern once ([`Attention`]), so that a step is three
-//! products: `g += pattern' ᵀ(g A) B`. Many rows go down together; a row joins when its layer is reached, and at its own
-//! layer meets `A` at its own position only.
+//! Per layer the norms are folded into the two matrices and the pattern once ([`level`]), so that a step is three products:
+//! `g += pattern' ᵀ(g A) B`. Many rows go down together; a row joins when its layer is reached, and at its own layer meets `A`
+//! at its own position only. On a CPU several groups of rows go down beside one another, each on a thread of its own.
 //!
-//! A feature writes at one layer or, of a cross-layer set, at several: its effect is the sum over them. Sums stand position
-//! by position ([`circuit_index::PositionOrder`]), where all that write at one layer and position are neighbours: so they are
-//! one matrix and one product, from however many layers they come, and no gradient is gathered. In the end rows are put into
-//! the order in which what they see is a prefix ([`circuit_index::SourceOrder`]): below a row's own layer, features have then
-//! written all that it can see. Nothing here is LibTorch autograd; that both agree is a test. Not here: which rows, and in
-//! which order.
+//! A feature writes at one layer or, of a cross-layer set, at several: its effect is the sum over them. Sums stand in an order
+//! ([`SumOrder`]) where all that write at one layer and position are neighbours: so they are one matrix and one product, from
+//! however many layers they come, and no gradient is gathered. In the end rows are in the order in which what they see is a prefix
+//! ([`circuit_index::SourceOrder`]): below a row's own layer, features have then written all that it can see. Nothing here is
+//! LibTorch autograd; that both agree is a test. Not here: which rows, and in which order.
 
 mod heads;
+mod level;
+mod room;
 
 use crate::AttributionError;
-use circuit_index::{ActiveIndex, Layer, LayerSite, Pos};
-use circuit_model::{Block, Model, Norm};
-use circuit_replacement::{FrozenLayer, LocalReplacement};
-use tch::{Kind, Tensor};
+use circuit_index::{ActiveIndex, Layer, LayerSite, Pos, SumOrder};
+use circuit_replacement::LocalReplacement;
+use circuit_torch::runtime;
+use level::{Level, read_to_stream};
+use room::{Gradients, Room, sizes};
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use tch::{Device, Kind, Tensor};
 
 /// What a row reads.
 #[derive(Debug)]
@@ -57,193 +62,67 @@ impl Read {
 /// The linear model that remains of one prompt when everything is held, ready to be gone through backwards.
 pub struct PullBack<'a> {
     replacement: &'a LocalReplacement<'a>,
-    /// Attention of the layers, unless it is to be folded anew each time.
-    attention: Option<Vec<Attention>>,
+    /// The layers, unless they are to be folded anew each time.
+    levels: Option<Vec<Level>>,
     n_layers: usize,
     reads_at: LayerSite,
-    writes_at: LayerSite,
 }
 
-/// Attention of one layer with patterns and denominators held, as the three factors of `g += pattern'ᵀ (g A) B`.
-struct Attention {
-    /// `A [d_model, head * d_head]`: from the stream through the norm after attention and `W_O`.
-    stream_to_z: Tensor,
-    /// `[kv_head, key, group * query]`: the pattern, each entry over the denominators at its two ends.
-    pattern: Tensor,
-    /// `B [kv_head * d_head, d_model]`: through `W_V` and the norm before attention.
-    value_to_stream: Tensor,
-    kv_heads: i64,
-    group: i64,
-    d_head: i64,
+/// A level that is kept, or one that was folded for this once.
+enum Folded<'a> {
+    Kept(&'a Level),
+    Anew(Box<Level>),
 }
 
-impl Attention {
-    /// The same; its numbers are shared.
-    fn shallow_clone(&self) -> Self {
-        let [stream_to_z, pattern, value_to_stream] =
-            [&self.stream_to_z, &self.pattern, &self.value_to_stream].map(Tensor::shallow_clone);
-        Self { stream_to_z, pattern, value_to_stream, ..*self }
-    }
+impl std::ops::Deref for Folded<'_> {
+    type Target = Level;
 
-    /// That of a layer, folded.
-    fn of(replacement: &LocalReplacement<'_>, layer: usize) -> Self {
-        let (block, frozen) = (&replacement.model().blocks()[layer], &replacement.trace().layers[layer]);
-        let wide = frozen.pattern.kind();
-        let spec = &block.spec.attn;
-        let (kv_heads, d_head) = (spec.n_kv_heads as i64, spec.d_head as i64);
-        let group = (spec.n_heads / spec.n_kv_heads) as i64;
-        let n_pos = frozen.pattern.size()[1];
-
-        // Both norms are linear with their denominators held. Gain and centring go into the matrices,
-        //   g ↦ P(gain·g) W_O = g (gain ⊙ P W_O)       v ↦ P(gain·(v W_V)) = v P(gain ⊙ W_V)
-        // and the denominators, one per position, into the pattern.
-        let W_O = block.attn.out.weight.to_kind(wide);
-        let stream_to_z = match &block.attn_post_norm {
-            Some(norm) => norm.centre(&W_O.tr()).tr() * norm.gain().unsqueeze(-1),
-            None => W_O,
-        };
-        let value_to_stream = fold_norm(&block.attn.v.weight.to_kind(wide), &block.attn_norm);
-        let mut pattern = &frozen.pattern / frozen.attn_scale.view([1, 1, n_pos]); // [head, query, key]
-        if let Some(scale) = &frozen.attn_post_scale {
-            pattern /= scale.view([1, n_pos, 1]);
-        }
-        let pattern = pattern.view([kv_heads, group * n_pos, n_pos]).transpose(1, 2).contiguous();
-        Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head }
-    }
-
-    /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]`, over the first `g.size()[1]` positions; both lie
-    /// without gaps.
-    fn mix(&self, g: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
-        let [rows, pos, d] = sizes(g);
-        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
-        let z = room.first(&[rows * pos, kv * group * d_head]);
-        let _ = g.view([rows * pos, d]).f_mm_out(&z, &self.stream_to_z)?;
-        // A head's pattern meets all rows at once: [key, query] with [query, row * d_head].
-        let by_head = room.second(&[kv, group, pos, rows, d_head]);
-        by_head.shallow_clone().f_copy_(&z.view([rows, pos, kv, group, d_head]).permute([2, 3, 1, 0, 4]))?;
-        let mixed = room.first(&[kv, pos, rows * d_head]);
-        let _ = self.pattern_to(pos).f_bmm_out(&mixed, &by_head.view([kv, group * pos, rows * d_head]))?;
-        let mixed = mixed.view([kv, pos, rows, d_head]).permute([2, 1, 0, 3]);
-        v.view([rows, pos, kv, d_head]).f_copy_(&mixed)?;
-        Ok(())
-    }
-
-    /// The pattern among the first `pos` positions, `[kv_head, key, group * query]`.
-    fn pattern_to(&self, pos: i64) -> Tensor {
-        let (kv, group, all) = (self.kv_heads, self.group, self.pattern.size()[1]);
-        match pos == all {
-            true => self.pattern.shallow_clone(),
-            false => {
-                let pattern = self.pattern.view([kv, all, group, all]);
-                pattern.narrow(1, 0, pos).narrow(3, 0, pos).reshape([kv, pos, group * pos])
-            }
+    fn deref(&self) -> &Level {
+        match self {
+            Self::Kept(level) => level,
+            Self::Anew(level) => level,
         }
     }
-
-    /// The same for rows `h [row, d_model]` that have just joined: each is non-zero at its own position (`at`) alone, so `A`
-    /// meets one position, and the pattern one query.
-    fn mix_joined(&self, h: &Tensor, at: &Tensor, v: &Tensor) -> Result<(), AttributionError> {
-        let [rows, pos, _] = sizes(v);
-        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
-        let all = self.pattern.size()[1];
-        let z = h.f_mm(&self.stream_to_z)?.view([rows, kv, group, d_head]);
-        let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
-        let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]
-        v.view([rows, pos, kv, d_head]).f_copy_(&mixed.permute([0, 2, 1, 3]))?;
-        Ok(())
-    }
 }
 
-/// The three sizes of a tensor.
-fn sizes(tensor: &Tensor) -> [i64; 3] {
-    let size = tensor.size();
-    [size[0], size[1], size[2]]
+/// Rows that go down together, in the order in which they join, with what each reads brought into the stream.
+struct Group {
+    /// Which of the reads they are.
+    reads: Vec<usize>,
+    /// For each, the layer below which its sources are written.
+    layers: Vec<usize>,
+    /// `[row, d_model]`: the gradient with which it joins,
+    h: Tensor,
+    /// and `[row]`: at which position.
+    at: Tensor,
+    /// How many join at a layer, and whether above its attention.
+    joins: Vec<(usize, bool, usize)>,
+    /// The positions that they see together.
+    n_pos: usize,
+    /// The places in which their effects are summed up.
+    width: usize,
 }
 
-/// Room for the gradients of one group of rows and for what their products pass through, taken once for all groups and layers:
-/// memory that is taken anew comes as pages that the system clears first, which takes as long as a good part of the products.
-struct Room {
-    gradients: Tensor,
-    first: Tensor,
-    second: Tensor,
-}
-
-impl Room {
-    /// For so many rows over so many positions.
-    fn new(model: &Model, rows: usize, n_pos: usize) -> Result<Self, AttributionError> {
-        let spec = model.spec();
-        let heads = spec.layers.iter().map(|layer| layer.attn.n_heads * layer.attn.d_head).max().unwrap_or(0);
-        let flat =
-            |width| Tensor::f_empty([(rows * n_pos * width) as i64], (model.wide_kind(), model.device()));
-        Ok(Self { gradients: flat(spec.d_model)?, first: flat(heads)?, second: flat(heads)? })
+impl Group {
+    /// `h` and `at` of so many rows from the n-th on.
+    fn rows(&self, first: usize, n: usize) -> (Tensor, Tensor) {
+        let part = |t: &Tensor| t.narrow(0, first as i64, n as i64);
+        (part(&self.h), part(&self.at))
     }
-
-    /// Room for gradients, `[row, pos, d_model]`, all zero.
-    fn gradients(&self, rows: usize, n_pos: usize, d: usize) -> Tensor {
-        view(&self.gradients, &[rows, n_pos, d].map(|n| n as i64)).zero_()
-    }
-
-    fn first(&self, shape: &[i64]) -> Tensor {
-        view(&self.first, shape)
-    }
-
-    fn second(&self, shape: &[i64]) -> Tensor {
-        view(&self.second, shape)
-    }
-}
-
-/// The beginning of a flat tensor in another shape.
-fn view(flat: &Tensor, shape: &[i64]) -> Tensor {
-    flat.narrow(0, 0, shape.iter().product()).view(shape)
-}
-
-/// Gradients on their way down, `[row, pos, d_model]`: those of rows that have joined, then zeros where others will.
-struct Gradients<'r> {
-    all: Tensor,
-    n_joined: usize,
-    room: &'r Room,
-}
-
-impl<'r> Gradients<'r> {
-    /// None has joined yet.
-    fn none(room: &'r Room, rows: usize, n_pos: usize, d: usize) -> Self {
-        Self { all: room.gradients(rows, n_pos, d), n_joined: 0, room }
-    }
-
-    /// Those that have joined.
-    fn joined(&self) -> Tensor {
-        self.all.narrow(0, 0, self.n_joined as i64)
-    }
-
-    /// `h [row, d_model]` join, each at its own position.
-    fn join(&mut self, h: &Tensor, at: &Tensor) -> Result<(), AttributionError> {
-        let n = h.size()[0];
-        let nth = Tensor::f_arange(n, (Kind::Int64, h.device()))?;
-        let _ =
-            self.all.narrow(0, self.n_joined as i64, n).f_index_put_(&[Some(&nth), Some(at)], h, false)?;
-        self.n_joined += n as usize;
-        Ok(())
-    }
-}
-
-/// `P(gain ⊙ W)` for rows of `W [.., d_model]`: the transpose of a norm folded into a matrix that writes into the stream.
-fn fold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
-    norm.centre(&(matrix * norm.gain()))
 }
 
 impl<'a> PullBack<'a> {
-    /// Prepares the attention layers of a prompt.
+    /// Prepares the layers of a prompt.
     ///
     /// # Errors
     /// If LibTorch fails, for example for want of memory.
     pub fn new(replacement: &'a LocalReplacement<'a>) -> Result<Self, AttributionError> {
-        let info = replacement.transcoders().info();
         circuit_torch::guard(|| {
             let n_layers = replacement.model().blocks().len();
-            let fold = |l| Attention::of(replacement, l);
-            let attention =
-                tch::no_grad(|| replacement.cuts().keep_folded.then(|| (0..n_layers).map(fold).collect()));
-            Ok(Self { replacement, attention, n_layers, reads_at: info.reads, writes_at: info.writes })
+            let fold = |l| Level::of(replacement, Layer::from(l));
+            let levels = || replacement.cuts().keep_folded.then(|| (0..n_layers).map(fold).collect());
+            let reads_at = replacement.transcoders().info().reads;
+            Ok(Self { replacement, levels: tch::no_grad(levels), n_layers, reads_at })
         })
     }
 
@@ -253,11 +132,11 @@ impl<'a> PullBack<'a> {
         self.replacement
     }
 
-    /// Attention of a layer: as it is kept, or folded anew.
-    fn attention(&self, layer: usize) -> Attention {
-        match &self.attention {
-            Some(kept) => kept[layer].shallow_clone(),
-            None => Attention::of(self.replacement, layer),
+    /// A layer: as it is kept, or folded anew.
+    fn level(&self, layer: usize) -> Folded<'_> {
+        match &self.levels {
+            Some(kept) => Folded::Kept(&kept[layer]),
+            None => Folded::Anew(Box::new(Level::of(self.replacement, Layer::from(layer)))),
         }
     }
 
@@ -273,13 +152,6 @@ impl<'a> PullBack<'a> {
         }
     }
 
-    /// Where a row stands among those that go down with it: the order in which they join. Reads of the stream before a layer
-    /// join below its attention, so after its features.
-    fn joins(&self, read: &Read) -> impl Ord {
-        let (layer, pos) = self.place(read);
-        std::cmp::Reverse((layer, !matches!(read, Read::Stream(..)), pos))
-    }
-
     /// Rows of direct effects on `reads`, each over the sources it can see: a prefix of
     /// [`circuit_index::SourceOrder`]. `done` is told after each product how many rows are finished.
     ///
@@ -291,8 +163,8 @@ impl<'a> PullBack<'a> {
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, AttributionError> {
         let mut rows = vec![Vec::new(); reads.len()];
-        self.each_row(reads, &mut done, |read, row| {
-            rows[read] = row.to_vec();
+        self.each(reads, &mut done, |read, row| {
+            rows[read] = row.into_owned();
             Ok(())
         })?;
         Ok(rows)
@@ -306,27 +178,59 @@ impl<'a> PullBack<'a> {
     pub fn each_row(
         &self,
         reads: &[Read],
-        mut done: impl FnMut(usize),
+        done: impl FnMut(usize),
         mut take: impl FnMut(usize, &[f32]) -> Result<(), AttributionError>,
     ) -> Result<(), AttributionError> {
-        let by_position = self.replacement.by_position();
-        let mut sums = vec![0.0; by_position.n_sources()];
-        let mut row = Vec::with_capacity(by_position.n_sources());
-        let groups = self.cut(reads);
-        let room = self.room(reads, &groups)?;
-        for together in groups {
-            let block =
-                self.together(reads, &together, &room)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
-            for (nth, &read) in together.iter().enumerate() {
-                block.get(nth as i64).f_copy_data(&mut sums, by_position.n_sources())?;
-                row.clear();
-                let pieces = by_position.visible_from(self.place(&reads[read]).0);
-                pieces.for_each(|piece| row.extend_from_slice(&sums[piece]));
-                take(read, &row)?;
+        self.each(reads, done, |read, row| take(read, &row))
+    }
+
+    fn each(
+        &self,
+        reads: &[Read],
+        mut done: impl FnMut(usize),
+        mut take: impl FnMut(usize, Cow<'_, [f32]>) -> Result<(), AttributionError>,
+    ) -> Result<(), AttributionError> {
+        let groups = self.groups(reads)?;
+        let order = self.replacement.sum_order();
+        let workers = self.replacement.cuts().workers.min(groups.len());
+        match &self.levels {
+            Some(levels) if workers > 1 && self.replacement.model().device() == Device::Cpu => {
+                let descent =
+                    || Ok((self.descent(&groups)?, levels.iter().map(Level::shallow_clone).collect()));
+                let descents = (0..workers).map(|_| descent());
+                let descents = descents.collect::<Result<Vec<(Descent, Vec<Level>)>, AttributionError>>()?;
+                let work = |(descent, levels): &mut (Descent, Vec<Level>), group: Group| {
+                    let block = descent.sweep(|l| Folded::Kept(&levels[l]), &group)?;
+                    let mut rows = Vec::with_capacity(group.reads.len());
+                    each_row_of(&block, &group, order, |read, row| {
+                        rows.push((read, row.to_vec()));
+                        Ok(())
+                    })?;
+                    Ok::<_, AttributionError>(rows)
+                };
+                let mut result = Ok(());
+                runtime::side_by_side(descents, groups, work, |rows| {
+                    let taken = rows.and_then(|rows| {
+                        let n = rows.len();
+                        rows.into_iter().try_for_each(|(read, row)| take(read, Cow::Owned(row)))?;
+                        done(n);
+                        Ok(())
+                    });
+                    result = taken;
+                    if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                });
+                result
             }
-            done(together.len());
+            _ => {
+                let descent = self.descent(&groups)?;
+                for group in &groups {
+                    let block = descent.sweep(|l| self.level(l), group)?;
+                    each_row_of(&block, group, order, |read, row| take(read, Cow::Borrowed(row)))?;
+                    done(group.reads.len());
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// The same rows as one tensor `[n_reads, n_sources]` in the type of the computation, zero where a row sees nothing.
@@ -334,80 +238,182 @@ impl<'a> PullBack<'a> {
     /// # Errors
     /// As [`PullBack::rows`].
     pub fn dense_rows(&self, reads: &[Read]) -> Result<Tensor, AttributionError> {
-        let by_position = self.replacement.by_position();
-        let places = by_position.visible_from(self.n_layers).flatten().map(|place| place as i64);
-        let places =
-            Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(self.replacement.model().device());
-        let all = Tensor::zeros(
-            [reads.len() as i64, by_position.n_sources() as i64],
-            (self.replacement.model().wide_kind(), self.replacement.model().device()),
-        );
-        let groups = self.cut(reads);
-        let room = self.room(reads, &groups)?;
-        for together in groups {
-            let block = self.together(reads, &together, &room)?.f_index_select(1, &places)?;
-            for (nth, &read) in together.iter().enumerate() {
-                all.get(read as i64).f_copy_(&block.get(nth as i64))?;
+        let (model, order) = (self.replacement.model(), self.replacement.sum_order());
+        let size = [reads.len() as i64, order.n_sources() as i64];
+        let all = Tensor::f_zeros(size, (model.wide_kind(), model.device()))?;
+        let groups = self.groups(reads)?;
+        let descent = self.descent(&groups)?;
+        for group in &groups {
+            let block = descent.sweep(|l| self.level(l), group)?;
+            let top = group.layers.iter().copied().max().unwrap_or(0);
+            let places = order.visible_from(top).flatten().map(|place| place as i64);
+            let places = Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(block.device());
+            let block = block.f_index_select(1, &places)?;
+            for (nth, &read) in group.reads.iter().enumerate() {
+                let mut row = all.get(read as i64).narrow(0, 0, block.size()[1]);
+                row.f_copy_(&block.get(nth as i64))?;
             }
         }
         Ok(all)
     }
 
-    /// Which rows go down together: rows of like position, since all of a group are carried over as many positions as its
-    /// last one needs. Within a group they stand in the order in which they join. How rows are cut changes no result.
-    fn cut(&self, reads: &[Read]) -> Vec<Vec<usize>> {
+    /// Which rows go down together: rows of like position, since all of a group are carried over as many positions as its last one
+    /// needs. How rows are cut changes no result.
+    fn groups(&self, reads: &[Read]) -> Result<Vec<Group>, AttributionError> {
         let mut order: Vec<usize> = (0..reads.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
-        let mut groups: Vec<_> =
-            order.chunks(self.replacement.cuts().rows.max(1)).map(<[usize]>::to_vec).collect();
-        for group in &mut groups {
-            group.sort_by_key(|&i| self.joins(&reads[i]));
+        // No more than are needed to keep all workers busy, but enough for products to be worth starting.
+        let cuts = self.replacement.cuts();
+        let together = cuts.rows.min(reads.len().div_ceil(cuts.workers.max(1)).max(32)).max(1);
+        let groups = order.chunks(together);
+        groups.map(|group| circuit_torch::guard(|| tch::no_grad(|| self.group(reads, group)))).collect()
+    }
+
+    /// Puts rows into the order in which they join: layers from the top down, in each its features above its attention, then reads
+    /// of the stream before it. What they read is brought into the stream.
+    fn group(&self, reads: &[Read], rows: &[usize]) -> Result<Group, AttributionError> {
+        let above_attention = |i: usize| !matches!(reads[i], Read::Stream(..) | Read::Direction(_));
+        let mut rows: Vec<usize> = rows.to_vec();
+        rows.sort_by_key(|&i| {
+            let (layer, pos) = self.place(&reads[i]);
+            std::cmp::Reverse((layer, above_attention(i), pos))
+        });
+        let places: Vec<_> = rows.iter().map(|&i| self.place(&reads[i])).collect();
+        let device = self.replacement.model().device();
+        let at: Vec<i64> = places.iter().map(|place| place.1 as i64).collect();
+        let at = Tensor::from_slice(&at).to_device(device);
+        let (mut joins, mut parts) = (Vec::new(), Vec::new());
+        for same in rows.chunk_by(|&a, &b| {
+            (self.place(&reads[a]).0, above_attention(a)) == (self.place(&reads[b]).0, above_attention(b))
+        }) {
+            let layer = self.place(&reads[same[0]]).0;
+            let first = joins.iter().map(|join: &(usize, bool, usize)| join.2).sum::<usize>();
+            joins.push((layer, above_attention(same[0]), same.len()));
+            let same: Vec<&Read> = same.iter().map(|&i| &reads[i]).collect();
+            parts.push(self.gradients(layer, &same, &at.narrow(0, first as i64, same.len() as i64))?);
         }
-        groups
+        let n_pos = places.iter().map(|place| place.1 + 1).max().unwrap_or(0);
+        let width = self.replacement.sum_order().width(places.first().map_or(0, |place| place.0));
+        let layers = places.into_iter().map(|place| place.0).collect();
+        Ok(Group { reads: rows, layers, h: Tensor::f_cat(&parts, 0)?, at, joins, n_pos, width })
     }
 
-    /// Room for the largest of these groups.
-    fn room(&self, reads: &[Read], groups: &[Vec<usize>]) -> Result<Room, AttributionError> {
-        let size = |group: &Vec<usize>| group.len() * self.n_pos(reads, group);
-        let largest = groups.iter().map(size).max().unwrap_or(0);
-        circuit_torch::guard(|| Room::new(self.replacement.model(), largest, 1))
-    }
-
-    /// The positions that a group of rows sees together.
-    fn n_pos(&self, reads: &[Read], group: &[usize]) -> usize {
-        group.iter().map(|&i| self.place(&reads[i]).1 + 1).max().unwrap_or(0)
-    }
-
-    /// Takes one group of rows down through all layers; `[n_together, n_sources]`, position by position.
-    fn together(&self, reads: &[Read], group: &[usize], room: &Room) -> Result<Tensor, AttributionError> {
-        circuit_torch::guard(|| tch::no_grad(|| self.sweep(reads, group, room)))
-    }
-
-    fn sweep(&self, reads: &[Read], group: &[usize], room: &Room) -> Result<Tensor, AttributionError> {
+    /// What reads of one kind and layer are in the stream where they join, `[row, d_model]`: `P(gain_f · w) / s_f` for directions, a
+    /// feature's encoder row brought from the feature-input site into the stream, and reads of the stream as they are.
+    fn gradients(&self, layer: usize, reads: &[&Read], at: &Tensor) -> Result<Tensor, AttributionError> {
         let model = self.replacement.model();
-        let n_sources = self.replacement.by_position().n_sources();
-        let sums =
-            Tensor::f_zeros([group.len(), n_sources].map(|n| n as i64), (model.wide_kind(), model.device()))?;
-        let n_pos = self.n_pos(reads, group);
-        let mut g = Gradients::none(room, group.len(), n_pos, model.spec().d_model);
+        if let Read::Feature(_) = reads[0] {
+            let index = |read: &&Read| match read {
+                Read::Feature(i) => i64::from(self.replacement.active()[i.get()].index.0),
+                _ => unreachable!("reads of one kind"),
+            };
+            let indices: Vec<i64> = reads.iter().map(index).collect();
+            let indices = Tensor::from_slice(&indices).to_device(model.device());
+            let rows = self.replacement.transcoders().layers()[layer].encoder_rows(&indices);
+            let rows = read_to_stream(self.reads_at, &model.blocks()[layer], &rows);
+            return Ok(match self.reads_at {
+                LayerSite::ResidMid => rows,
+                _ => rows / self.replacement.trace().layers[layer].mlp_scale.f_index_select(0, at)?,
+            });
+        }
+        let vectors = reads.iter().map(|read| match read {
+            Read::Direction(w) | Read::Stream(_, _, w) => {
+                w.to_device(model.device()).to_kind(model.wide_kind())
+            }
+            Read::Feature(_) => unreachable!("reads of one kind"),
+        });
+        let vectors = Tensor::f_stack(&vectors.collect::<Vec<_>>(), 0)?;
+        Ok(match reads[0] {
+            Read::Direction(_) => {
+                let scale = self.replacement.trace().final_scale.f_index_select(0, at)?;
+                model.final_norm().pull_back(&vectors, &scale)
+            }
+            _ => vectors,
+        })
+    }
 
-        // In the order in which they join: directions above the last layer, then of each layer its features, then reads of the
-        // stream before it.
-        let rows = group.iter().map(|&i| &reads[i]);
-        let mut rows =
-            rows.map(|read| (self.place(read).0, matches!(read, Read::Feature(_)), read)).peekable();
-        let top = rows.peek().map_or(0, |row| row.0);
-        let mut next = |layer, is_feature| {
-            let next = std::iter::from_fn(|| rows.next_if(|row| (row.0, row.1) == (layer, is_feature)));
-            next.map(|row| row.2).collect::<Vec<_>>()
+    /// Room for the largest of these groups to go down in.
+    fn descent(&self, groups: &[Group]) -> Result<Descent, AttributionError> {
+        let gradients = groups.iter().map(|group| group.reads.len() * group.n_pos).max().unwrap_or(0);
+        let sums = groups.iter().map(|group| group.reads.len() * group.width).max().unwrap_or(0);
+        let model = self.replacement.model();
+        Ok(Descent {
+            n_layers: self.n_layers,
+            d_model: model.spec().d_model,
+            tokens: self.replacement.trace().token_vectors.shallow_clone(),
+            room: Room::new(model, gradients, sums)?,
+        })
+    }
+}
+
+/// Calls `take` with each row of a group that is summed up.
+fn each_row_of(
+    block: &Tensor,
+    group: &Group,
+    order: &SumOrder,
+    mut take: impl FnMut(usize, &[f32]) -> Result<(), AttributionError>,
+) -> Result<(), AttributionError> {
+    let block = block.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
+    let (mut sums, mut row) = (Vec::new(), Vec::new());
+    for (nth, (&read, &layer)) in group.reads.iter().zip(&group.layers).enumerate() {
+        let width = order.width(layer);
+        sums.resize(width, 0.0);
+        block.get(nth as i64).narrow(0, 0, width as i64).f_copy_data(&mut sums, width)?;
+        if order.visible_from(layer).next() == Some(0..width) {
+            take(read, &sums)?; // already in the order of sources
+            continue;
+        }
+        row.clear();
+        order.visible_from(layer).for_each(|piece| row.extend_from_slice(&sums[piece]));
+        take(read, &row)?;
+    }
+    Ok(())
+}
+
+/// The way down through all layers, for one group after another.
+struct Descent {
+    n_layers: usize,
+    d_model: usize,
+    /// `[pos, d_model]`: what tokens write.
+    tokens: Tensor,
+    room: Room,
+}
+
+impl Descent {
+    /// Takes one group of rows down; `[row, n]` in the order of sums, up to the last place that one of them sees. It lies in the
+    /// room, and is gone with the next group.
+    fn sweep<'l>(
+        &self,
+        level: impl Fn(usize) -> Folded<'l>,
+        group: &Group,
+    ) -> Result<Tensor, AttributionError> {
+        circuit_torch::guard(|| tch::no_grad(|| self.go_down(level, group)))
+    }
+
+    fn go_down<'l>(
+        &self,
+        level: impl Fn(usize) -> Folded<'l>,
+        group: &Group,
+    ) -> Result<Tensor, AttributionError> {
+        let sums = self.room.sums(group.reads.len(), group.width);
+        let mut g = Gradients::none(&self.room, group.reads.len(), group.n_pos, self.d_model);
+        let mut joins = group.joins.iter().peekable();
+        let top = joins.peek().map_or(0, |join| join.0);
+        let mut next = |layer, above_attention, g: &Gradients<'_>| {
+            let n =
+                joins.next_if(|join| (join.0, join.1) == (layer, above_attention)).map_or(0, |join| join.2);
+            group.rows(g.n_joined, n)
         };
-        self.join_targets(&mut g, &next(self.n_layers, false))?;
+        let targets = next(self.n_layers, false, &g);
+        g.join(&targets)?;
         for l in (0..self.n_layers.min(top + 1)).rev() {
-            let layer = Layer::from(l);
-            self.contract(&g.joined(), layer, &sums)?;
+            let level = level(l);
+            level.contract(&g.joined(), &sums)?;
             // Features of the layer join after that: they do not see what their own layer writes.
-            self.descend(layer, &mut g, &next(l, true))?;
-            self.join_streams(&mut g, &next(l, false))?;
+            let features = next(l, true, &g);
+            descend(&level, &mut g, &features)?;
+            let streams = next(l, false, &g);
+            g.join(&streams)?;
         }
         self.contract_tokens(&g.joined(), &sums)?;
         Ok(sums)
@@ -416,133 +422,36 @@ impl<'a> PullBack<'a> {
     /// `A[row, token p] = g[p] · embedding`.
     fn contract_tokens(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
         let n_pos = g.size()[1];
-        let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos); // [pos, d_model]
+        let tokens = self.tokens.narrow(0, 0, n_pos); // [pos, d_model]
         let on_tokens = g.transpose(0, 1).f_bmm(&tokens.unsqueeze(-1))?.squeeze_dim(-1).tr(); // [row, pos]
         sums.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
         Ok(())
     }
+}
 
-    /// `g[last] = P(gain_f · w) / s_f`.
-    fn join_targets(&self, g: &mut Gradients<'_>, targets: &[&Read]) -> Result<(), AttributionError> {
-        let model = self.replacement.model();
-        let directions = targets.iter().map(|read| match read {
-            Read::Direction(w) => w.to_device(model.device()).to_kind(model.wide_kind()),
-            _ => unreachable!("only directions sit above the last layer"),
-        });
-        let directions: Vec<_> = directions.collect();
-        if directions.is_empty() {
-            return Ok(());
-        }
-        let last = g.all.size()[1] - 1;
-        let scale = self.replacement.trace().final_scale.get(last);
-        let pulled = model.final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
-        g.join(&pulled, &Tensor::f_full([pulled.size()[0]], last, (Kind::Int64, pulled.device()))?)
+/// From below a layer's MLP to below its attention: rows of the layer's features (`h`, `at`) join, all pass skip and attention.
+fn descend(
+    level: &Level,
+    g: &mut Gradients<'_>,
+    features: &(Tensor, Tensor),
+) -> Result<(), AttributionError> {
+    let (above, joining) = (g.n_joined as i64, features.1.size()[0]);
+    if above + joining == 0 {
+        return Ok(());
     }
-
-    /// Reads of the stream before a layer are gradients there as they are.
-    fn join_streams(&self, g: &mut Gradients<'_>, streams: &[&Read]) -> Result<(), AttributionError> {
-        for read in streams {
-            let Read::Stream(_, pos, w) = read else { unreachable!("features have joined above attention") };
-            let at = Tensor::f_full([1], pos.get() as i64, (Kind::Int64, g.all.device()))?;
-            g.join(&w.to_device(g.all.device()).to_kind(g.all.kind()).unsqueeze(0), &at)?;
-        }
-        Ok(())
+    let attention = &level.attention;
+    let [_, n_pos, d] = sizes(&g.all);
+    let width = attention.kv_heads * attention.d_head;
+    let v = g.room.second(&[above + joining, n_pos, width]);
+    if above > 0 {
+        level.pass_skip(&g.joined())?;
+        attention.mix(&g.joined(), &v.narrow(0, 0, above), g.room)?;
     }
-
-    /// `A[row, source] += g[p] · write` for all that is written at a layer: one product per position.
-    fn contract(&self, g: &Tensor, layer: Layer, sums: &Tensor) -> Result<(), AttributionError> {
-        let [rows, n_pos, _] = sizes(g);
-        if rows == 0 {
-            return Ok(());
-        }
-        let sums = sums.narrow(0, 0, rows);
-        let writers = self.replacement.transcoders().writers(layer.get());
-        let writes = self.replacement.writes(layer);
-        let mut first = 0;
-        for p in 0..n_pos {
-            let sources = self.replacement.by_position().groups(writers.clone(), Pos::from(p as usize));
-            let (start, len) = (sources.start as i64, sources.len() as i64);
-            let written = writes.narrow(0, first, len); // [source, d_model]
-            let _ = sums.narrow(1, start, len).f_addmm_(&g.select(1, p), &written.tr())?;
-            first += len;
-        }
-        Ok(())
+    if joining > 0 {
+        attention.mix_joined(&features.0, &features.1, &v.narrow(0, above, joining))?;
+        g.join(features)?;
     }
-
-    /// From below a layer's MLP to below its attention: rows of the layer's features join, all pass skip and attention.
-    fn descend(
-        &self,
-        layer: Layer,
-        g: &mut Gradients<'_>,
-        features: &[&Read],
-    ) -> Result<(), AttributionError> {
-        let attention = self.attention(layer.get());
-        let (above, joining) = (g.n_joined as i64, features.len() as i64);
-        if above + joining == 0 {
-            return Ok(());
-        }
-        let [_, n_pos, d] = sizes(&g.all);
-        let width = attention.kv_heads * attention.d_head;
-        let v = g.room.second(&[above + joining, n_pos, width]);
-        if above > 0 {
-            self.through_skip(layer, &g.joined())?;
-            attention.mix(&g.joined(), &v.narrow(0, 0, above), g.room)?;
-        }
-        if joining > 0 {
-            let (h, at) = self.feature_gradients(layer, features);
-            attention.mix_joined(&h, &at, &v.narrow(0, above, joining))?;
-            g.join(&h, &at)?;
-        }
-        let rows = (above + joining) * n_pos;
-        let _ = g.joined().view([rows, d]).f_addmm_(&v.view([rows, width]), &attention.value_to_stream)?;
-        Ok(())
-    }
-
-    /// `g += norm_2^T(W_skip^T g)` where the layer's transcoder has a skip.
-    fn through_skip(&self, layer: Layer, g: &Tensor) -> Result<(), AttributionError> {
-        let block = &self.replacement.model().blocks()[layer.get()];
-        let frozen = &self.replacement.trace().layers[layer.get()];
-        if let Some(W_skip) = &self.replacement.transcoders().layers()[layer.get()].W_skip {
-            let scale = frozen.mlp_scale.narrow(0, 0, g.size()[1]); // [pos, 1]
-            let skipped = self.stream_to_write_site(block, frozen, g).f_matmul(W_skip)?;
-            let _ = g.shallow_clone().f_add_(&self.read_site_to_stream(block, &skipped, &scale))?;
-        }
-        Ok(())
-    }
-
-    /// What features of a layer read of the stream before its MLP, `[row, d_model]`, and at which positions, `[row]`.
-    fn feature_gradients(&self, layer: Layer, features: &[&Read]) -> (Tensor, Tensor) {
-        let block = &self.replacement.model().blocks()[layer.get()];
-        let frozen = &self.replacement.trace().layers[layer.get()];
-        let features = features.iter().map(|read| match read {
-            Read::Feature(i) => self.replacement.active()[i.get()],
-            _ => unreachable!("only features join here"),
-        });
-        let (indices, at): (Vec<_>, Vec<_>) =
-            features.map(|f| (i64::from(f.index.0), i64::from(f.pos.0))).unzip();
-        let on_device =
-            |numbers: &[i64]| Tensor::from_slice(numbers).to_device(self.replacement.model().device());
-        let (indices, at) = (on_device(&indices), on_device(&at));
-        let rows = self.replacement.transcoders().layers()[layer.get()].encoder_rows(&indices);
-        (self.read_site_to_stream(block, &rows, &frozen.mlp_scale.index_select(0, &at)), at)
-    }
-
-    /// From the feature-input site into the stream before the MLP's norm.
-    fn read_site_to_stream(&self, block: &Block, r: &Tensor, mlp_scale: &Tensor) -> Tensor {
-        match self.reads_at {
-            LayerSite::MlpIn => block.mlp_norm.pull_back(r, mlp_scale),
-            LayerSite::MlpNormalized => block.mlp_norm.centre(r) / mlp_scale,
-            _ => r.shallow_clone(), // hook_resid_mid is the stream itself
-        }
-    }
-
-    /// From the stream to the feature-output site: through the norm after the MLP, where the site lies before it.
-    fn stream_to_write_site(&self, block: &Block, frozen: &FrozenLayer, g: &Tensor) -> Tensor {
-        match (self.writes_at, &block.mlp_post_norm, &frozen.mlp_post_scale) {
-            (LayerSite::MlpRawOut, Some(norm), Some(scale)) => {
-                norm.pull_back(g, &scale.narrow(0, 0, g.size()[1]))
-            }
-            _ => g.shallow_clone(),
-        }
-    }
+    let rows = (above + joining) * n_pos;
+    let _ = g.joined().view([rows, d]).f_addmm_(&v.view([rows, width]), &attention.value_to_stream)?;
+    Ok(())
 }

@@ -29,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// Rows that go down the layers together, which changes no result.
     #[arg(long, default_value_t = Cuts::default().rows)]
     together: usize,
+    /// Groups of such rows that go down beside one another on a CPU, each on one thread; as many as there are threads otherwise.
+    #[arg(long)]
+    workers: Option<usize>,
     /// Runs of which the best of each phase is told.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
@@ -88,7 +91,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<String, Failure> {
         repeats: args.repeats,
         batch_size: args.batch_size,
         update_interval: 4,
-        cuts: Cuts { rows: args.together, ..Cuts::default() },
+        cuts: Cuts {
+            rows: args.together,
+            workers: args.workers.unwrap_or_else(runtime::threads),
+            ..Cuts::default()
+        },
     };
     let phases = measure(&made, settings)?;
     let peak = runtime::process_memory().map(|memory| memory.peak);

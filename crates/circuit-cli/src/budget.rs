@@ -33,6 +33,11 @@ const STATED_RANGE: (f64, f64) = (0.7, 1.5);
 /// on the way. Measured on the demo, which holds next to nothing else.
 const LIBRARY: (u64, u64) = (6 << 20, 20 << 20);
 
+/// Rows that go down together on a GPU, which large products keep busy.
+const ROWS_ON_GPU: usize = 1024;
+/// Rows that go down together where patterns are folded for each group.
+const ROWS_FOLDED_ANEW: usize = 256;
+
 /// Rows, pre-activations and weights that are done together at least: with fewer, products are too small to be worth it.
 const FEWEST_ROWS: usize = 4;
 const FEWEST_NUMBERS: usize = 1 << 20;
@@ -268,7 +273,10 @@ impl Budget {
 
     /// The usual cuts, or finer ones where the usual do not fit: as fine as needed, as long as that is of use.
     fn fitting_cuts<'a>(&'a self, job: impl Fn(Cuts) -> Job<'a>) -> Cuts {
-        let mut cuts = Cuts::default();
+        let mut cuts = match self.request.device {
+            Device::Cpu => Cuts { workers: runtime::threads(), ..Cuts::default() },
+            _ => Cuts { rows: ROWS_ON_GPU, ..Cuts::default() },
+        };
         let mut given_up = Vec::new();
         while let Some(over) =
             self.all_over(&job(cuts)).into_iter().find(|over| !given_up.contains(&over.step))
@@ -278,8 +286,10 @@ impl Budget {
             match over.step {
                 // Patterns of long prompts are most of all there is, and quickly folded; those of short ones are little.
                 Step::PullBack | Step::Rows if cuts.keep_folded && kept > over.need / 8 => {
-                    cuts.keep_folded = false
+                    // Each group folds anew: the fewer, the better.
+                    (cuts.keep_folded, cuts.rows) = (false, cuts.rows.max(ROWS_FOLDED_ANEW));
                 }
+                Step::Rows if cuts.workers > 1 => cuts.workers /= 2,
                 Step::Rows if cuts.rows > FEWEST_ROWS => cuts.rows /= 2,
                 Step::Encode
                     if encode.pre_activations > FEWEST_NUMBERS || encode.weights > FEWEST_NUMBERS =>

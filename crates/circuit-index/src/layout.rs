@@ -2,8 +2,8 @@
 //!
 //! [`NodeLayout`] is the order users see: features, errors (layer-major), tokens, targets. [`SourceOrder`] is the order
 //! of the computation: tokens, then layer by layer and position by position the features and the error written there,
-//! so that what a row at layer `l` can see is a prefix. [`PositionOrder`] holds the same sources position by position, which
-//! is how effects are summed up. All are only numbers: no values are kept here.
+//! so that what a row at layer `l` can see is a prefix. [`SumOrder`] is how their effects
+//! are summed up. All are only numbers: no values are kept here.
 
 use crate::{FeatureId, Layer, NodeIndex, Pos};
 use std::ops::Range;
@@ -225,32 +225,49 @@ impl SourceOrder {
     }
 }
 
-/// The order in which effects are summed up: tokens, then position by position, layer by layer the features by index and
-/// the error. In [`SourceOrder`] the groups of one layer are neighbours; here those of one position are, so that whatever
-/// writes at one layer and position is one range, from however many layers below it comes.
+/// The order in which effects are summed up: tokens first, then groups of features and error, so that whatever writes at one layer and
+/// position is one range.
+///
+/// Where features write at their own layer alone, this is [`SourceOrder`] itself: what a row sees is a prefix. Where they write at
+/// several layers, groups stand position by position, and what writes at one layer comes from neighbours, from however many layers
+/// below.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PositionOrder {
+pub struct SumOrder {
     n_layers: usize,
     n_pos: usize,
-    /// `starts[p * n_layers + l]`: first source of group (l, p); one entry more at the end.
+    /// Whether groups stand position by position rather than layer by layer.
+    by_position: bool,
+    /// First source of each group; one entry more at the end.
     starts: Vec<usize>,
 }
 
-impl PositionOrder {
-    /// The order of the sources of another order.
+impl SumOrder {
+    /// The order of the sources of another order, where features write at their own layer alone.
     #[must_use]
-    pub fn new(order: &SourceOrder) -> Self {
+    pub fn one_layer(order: &SourceOrder) -> Self {
+        Self::of(order, false)
+    }
+
+    /// The same where features may write at several layers.
+    #[must_use]
+    pub fn several_layers(order: &SourceOrder) -> Self {
+        Self::of(order, true)
+    }
+
+    fn of(order: &SourceOrder, by_position: bool) -> Self {
         let (n_layers, n_pos) = (order.n_layers, order.n_pos);
         let mut next = n_pos; // tokens come first
         let mut starts = Vec::with_capacity(n_layers * n_pos + 1);
-        for p in 0..n_pos {
-            for l in 0..n_layers {
-                starts.push(next);
-                next += order.group(l.into(), p.into()).len();
-            }
+        for group in 0..n_layers * n_pos {
+            let (l, p) = match by_position {
+                true => (group % n_layers, group / n_layers),
+                false => (group / n_pos, group % n_pos),
+            };
+            starts.push(next);
+            next += order.group(l.into(), p.into()).len();
         }
         starts.push(next);
-        Self { n_layers, n_pos, starts }
+        Self { n_layers, n_pos, by_position, starts }
     }
 
     /// Number of sources.
@@ -266,16 +283,34 @@ impl PositionOrder {
     }
 
     /// The groups of a range of layers at a position: of each layer its features by index, then its error.
+    ///
+    /// # Panics
+    /// If it is not one layer, and features write at their own alone.
     #[must_use]
     pub fn groups(&self, layers: Range<usize>, pos: Pos) -> Range<usize> {
-        let group = |layer| self.starts[pos.get() * self.n_layers + layer];
-        group(layers.start)..group(layers.end)
+        if self.by_position {
+            let group = |layer| self.starts[pos.get() * self.n_layers + layer];
+            return group(layers.start)..group(layers.end);
+        }
+        assert_eq!(layers.len(), 1, "one layer alone writes here");
+        let group = layers.start * self.n_pos + pos.get();
+        self.starts[group]..self.starts[group + 1]
+    }
+
+    /// How many places from the first on hold all that a row at `layer` sees.
+    #[must_use]
+    pub fn width(&self, layer: usize) -> usize {
+        if self.by_position { self.n_sources() } else { self.starts[layer * self.n_pos] }
     }
 
     /// Where the sources that a row at `layer` sees stand here, piece by piece in [`SourceOrder`].
     pub fn visible_from(&self, layer: usize) -> impl Iterator<Item = Range<usize>> + '_ {
-        let groups = (0..layer).flat_map(|l| (0..self.n_pos).map(move |p| (l, p)));
-        std::iter::once(self.tokens()).chain(groups.map(|(l, p)| self.groups(l..l + 1, p.into())))
+        let (prefix, layers) = match self.by_position {
+            true => (self.tokens(), layer),
+            false => (0..self.width(layer), 0),
+        };
+        let groups = (0..layers).flat_map(|l| (0..self.n_pos).map(move |p| (l, p)));
+        std::iter::once(prefix).chain(groups.map(|(l, p)| self.groups(l..l + 1, p.into())))
     }
 }
 
@@ -321,7 +356,7 @@ mod tests {
     fn what_writes_at_one_position_are_neighbours() {
         let active = [FeatureId::new(0, 1, 7), FeatureId::new(0, 1, 9), FeatureId::new(1, 0, 2)];
         let source = SourceOrder::new(2, 2, &active);
-        let order = PositionOrder::new(&source);
+        let order = SumOrder::several_layers(&source);
         // tokens 0 1 | position 0: (0) error 2, (1) 3 error 4 | position 1: (0) 5 6 error 7, (1) error 8
         assert_eq!(order.n_sources(), source.n_sources());
         assert_eq!(order.tokens(), 0..2);
@@ -330,7 +365,15 @@ mod tests {
         assert_eq!(order.groups(0..1, Pos(1)), 5..8);
         assert_eq!(order.visible_from(2).flatten().collect::<Vec<_>>(), [0, 1, 2, 5, 6, 7, 3, 4, 8]);
         assert_eq!(order.visible_from(1).collect::<Vec<_>>(), [0..2, 2..3, 5..8]);
-        let empty = PositionOrder::new(&SourceOrder::new(1, 2, &[]));
+        // Where features write at their own layer alone: tokens 0 1 | layer 0: 2, 3 4 5 | layer 1: 6 7, 8
+        let own = SumOrder::one_layer(&source);
+        assert_eq!(own.n_sources(), source.n_sources());
+        for (l, p) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            assert_eq!(own.groups(l..l + 1, p.into()), source.group(l.into(), p.into()));
+        }
+        assert_eq!([own.width(1), order.width(1)], [6, 9]);
+        assert_eq!((0..=2).flat_map(|l| own.visible_from(l)).collect::<Vec<_>>(), [0..2, 0..6, 0..9]);
+        let empty = SumOrder::several_layers(&SourceOrder::new(1, 2, &[]));
         assert_eq!((empty.groups(0..1, Pos(1)), empty.n_sources()), (3..4, 4));
     }
 }

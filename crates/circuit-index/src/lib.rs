@@ -6,7 +6,7 @@
 mod layout;
 mod site;
 
-pub use layout::{Node, NodeLayout, PositionOrder, SourceOrder};
+pub use layout::{Node, NodeLayout, SourceOrder, SumOrder};
 pub use site::{LayerSite, Site, SiteError};
 
 use std::fmt;

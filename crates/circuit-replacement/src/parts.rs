@@ -4,7 +4,7 @@
 //! at several layers, so layers are encoded first, then written, then compared with what the model computed.
 
 use crate::ReplacementError;
-use circuit_index::{FeatureId, Pos, PositionOrder, SourceOrder};
+use circuit_index::{FeatureId, Pos, SourceOrder, SumOrder};
 use circuit_transcoder::{ActiveFeatures, Cuts, Transcoder, TranscoderSet};
 use std::ops::Range;
 use tch::{Device, Kind, Tensor};
@@ -17,8 +17,8 @@ pub(crate) struct Parts {
     /// Their activations, layer by layer.
     pub(crate) activations: Vec<Tensor>,
     pub(crate) order: SourceOrder,
-    pub(crate) by_position: PositionOrder,
-    /// `[n, d_model]` for each layer: what is written there, in the order of [`PositionOrder`]. Errors of layers below are
+    pub(crate) sum_order: SumOrder,
+    /// `[n, d_model]` for each layer: what is written there, in the order of [`SumOrder`]. Errors of layers below are
     /// among them and zero: they write nothing here.
     pub(crate) writes: Vec<Tensor>,
     /// `[n]` for each layer: at which position each of these is written.
@@ -48,8 +48,11 @@ impl Parts {
             );
         }
         let order = SourceOrder::new(n_layers, n_pos, &active);
-        let by_position = PositionOrder::new(&order);
-        let (mut writes, positions) = written(set, &found, &by_position, &inputs[0], cuts);
+        let sum_order = match set.layers().iter().all(|layer| layer.n_outputs() == 1) {
+            true => SumOrder::one_layer(&order),
+            false => SumOrder::several_layers(&order),
+        };
+        let (mut writes, positions) = written(set, &found, &sum_order, &inputs[0], cuts);
 
         let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
         for (l, transcoder) in set.layers().iter().enumerate() {
@@ -61,12 +64,12 @@ impl Parts {
                 return Err(ReplacementError::NotFinite { what: "reconstruction errors", culprit });
             }
             unexplained.push(unexplained_share(&outputs[l], &error, ignored)?);
-            let places = places_of(&by_position, set, l, l, |own| own.end - 1..own.end);
+            let places = places_of(&sum_order, set, l, l, |own| own.end - 1..own.end);
             let _ = writes[l].index_copy_(0, &places.to_device(error.device()), &error);
             errors.push(error);
         }
         let activations = found.into_iter().map(|features| features.values).collect();
-        Ok(Self { active, activations, order, by_position, writes, positions, errors, unexplained })
+        Ok(Self { active, activations, order, sum_order, writes, positions, errors, unexplained })
     }
 }
 
@@ -139,14 +142,14 @@ fn each_write(
 fn written(
     set: &TranscoderSet,
     found: &[ActiveFeatures],
-    by_position: &PositionOrder,
+    sum_order: &SumOrder,
     like: &Tensor,
     cuts: Cuts,
 ) -> (Vec<Tensor>, Vec<Tensor>) {
     let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
     let n_layers = found.len();
     let positions = (0..n_layers).map(|output| {
-        let n_at = |pos| by_position.groups(set.writers(output), Pos::from(pos as usize)).len();
+        let n_at = |pos| sum_order.groups(set.writers(output), Pos::from(pos as usize)).len();
         let positions: Vec<i64> = (0..n_pos).flat_map(|pos| std::iter::repeat_n(pos, n_at(pos))).collect();
         Tensor::from_slice(&positions).to_device(like.device())
     });
@@ -157,8 +160,7 @@ fn written(
         .collect();
     for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
         let outputs = (l..n_layers).take(transcoder.n_outputs());
-        let places =
-            outputs.map(|output| places_of(by_position, set, output, l, |own| own.start..own.end - 1));
+        let places = outputs.map(|output| places_of(sum_order, set, output, l, |own| own.start..own.end - 1));
         let places: Vec<Tensor> = places.map(|places| places.to_device(like.device())).collect();
         each_write(transcoder, features, cuts, |j, piece, rows| {
             if let Some(places) = places.get(j) {
@@ -171,16 +173,16 @@ fn written(
 
 /// Where a part of each of a layer's groups stands, position by position, among all that is written at the layer `output`.
 fn places_of(
-    by_position: &PositionOrder,
+    sum_order: &SumOrder,
     set: &TranscoderSet,
     output: usize,
     layer: usize,
     part: impl Fn(Range<usize>) -> Range<usize>,
 ) -> Tensor {
     let (mut places, mut first) = (Vec::new(), 0);
-    for pos in by_position.tokens().map(Pos::from) {
-        let all = by_position.groups(set.writers(output), pos);
-        let own = part(by_position.groups(layer..layer + 1, pos));
+    for pos in sum_order.tokens().map(Pos::from) {
+        let all = sum_order.groups(set.writers(output), pos);
+        let own = part(sum_order.groups(layer..layer + 1, pos));
         places.extend(own.map(|place| (first + place - all.start) as i64));
         first += all.len();
     }

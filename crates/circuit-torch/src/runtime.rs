@@ -13,7 +13,8 @@
 
 use crate::{TorchError, shim};
 use std::fmt;
-use std::sync::OnceLock;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use tch::Device;
 
 /// Why a device cannot be used.
@@ -230,6 +231,43 @@ pub fn set_threads(threads: usize) -> Result<(), RuntimeError> {
         }
         _ => Err(RuntimeError::Threads(threads)),
     }
+}
+
+/// Does independent jobs beside one another, one thread for each worker, in which LibTorch uses no further ones. A worker is what
+/// a thread needs of its own. Results come to the caller's thread, in any order; `take` says whether to go on.
+pub fn side_by_side<W: Send, J: Send, R: Send>(
+    workers: Vec<W>,
+    jobs: Vec<J>,
+    work: impl Fn(&mut W, J) -> R + Sync,
+    mut take: impl FnMut(R) -> ControlFlow<()>,
+) {
+    let before = tch::get_num_threads();
+    let jobs = Mutex::new(jobs.into_iter());
+    let (results, done) = mpsc::sync_channel(workers.len());
+    std::thread::scope(|scope| {
+        let (jobs, work) = (&jobs, &work);
+        for mut worker in workers {
+            let results = results.clone();
+            scope.spawn(move || {
+                tch::set_num_threads(1);
+                let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some(job) = next() {
+                    if results.send(work(&mut worker, job)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(results);
+        // Leaving the loop closes the channel, and the workers stop.
+        for result in done {
+            if take(result).is_break() {
+                break;
+            }
+        }
+    });
+    // The number is one of the process, for threads to come.
+    tch::set_num_threads(before);
 }
 
 /// Memory of this process in bytes, as the system counts it: mapped weights count as far as they were touched.

@@ -14,7 +14,9 @@
 //! What sources write at layer l or above has no way through this attention and is part of the bypass. Not here: how rows are
 //! chosen and cut.
 
-use super::{Attention, Gradients, PullBack, Read, Room};
+use super::level::Attention;
+use super::room::{Gradients, Room};
+use super::{PullBack, Read, descend};
 use crate::AttributionError;
 use circuit_index::Layer;
 use tch::Tensor;
@@ -57,51 +59,41 @@ impl PullBack<'_> {
         let (top, pos) = self.place(read);
         let n_pos = pos + 1;
         let n_heads = model.blocks()[split_at.get()].spec.attn.n_heads as i64;
-        let n_sources = self.replacement.by_position().n_sources() as i64;
+        let n_sources = self.replacement.sum_order().n_sources() as i64;
         let sums = Tensor::f_zeros([n_heads + 1, n_sources], like)?;
         let bypass = sums.narrow(0, n_heads, 1);
 
-        let room = Room::new(model, n_heads as usize + 1, n_pos)?;
+        let group = self.group(std::slice::from_ref(read), &[0])?;
+        let room = Room::new(model, (n_heads as usize + 1) * n_pos, 0)?;
         let mut g = Gradients::none(&room, 1, n_pos, model.spec().d_model);
+        let joining = group.rows(0, 1);
         match read {
-            Read::Direction(_) => self.join_targets(&mut g, &[read])?,
-            Read::Stream(..) => self.join_streams(&mut g, &[read])?,
-            Read::Feature(_) if top > split_at.get() => self.descend(Layer::from(top), &mut g, &[read])?,
-            Read::Feature(_) => {
-                let (h, at) = self.feature_gradients(split_at, &[read]);
-                g.join(&h, &at)?;
-            }
+            Read::Feature(_) if top > split_at.get() => descend(&self.level(top), &mut g, &joining)?,
+            _ => g.join(&joining)?,
         }
-        for l in (split_at.get()..top).rev().map(Layer::from) {
-            self.contract(&g.joined(), l, &bypass)?;
-            match l == split_at {
-                true => self.through_skip(l, &g.joined())?,
-                false => self.descend(l, &mut g, &[])?,
+        let nothing = group.rows(0, 0);
+        for l in (split_at.get()..top).rev() {
+            let level = self.level(l);
+            level.contract(&g.joined(), &bypass)?;
+            match l == split_at.get() {
+                true => level.pass_skip(&g.joined())?,
+                false => descend(&level, &mut g, &nothing)?,
             }
         }
         let alone = g.joined().get(0); // [pos, d_model]
-        let by_head = self.attention(split_at.get()).by_head(&alone);
+        let by_head = self.level(split_at.get()).attention.by_head(&alone);
         let parts = Tensor::f_cat(&[by_head, alone.unsqueeze(0)], 0)?;
         let mut g = Gradients::none(&room, n_heads as usize + 1, n_pos, model.spec().d_model);
         g.all.f_copy_(&parts)?;
         g.n_joined = n_heads as usize + 1;
-        self.to_the_tokens(&mut g, split_at.get(), &sums)?;
-        let places = self.replacement.by_position().visible_from(self.n_layers).flatten();
+        for l in (0..split_at.get()).rev() {
+            let level = self.level(l);
+            level.contract(&g.joined(), &sums)?;
+            descend(&level, &mut g, &nothing)?;
+        }
+        self.descent(&[])?.contract_tokens(&g.joined(), &sums)?;
+        let places = self.replacement.sum_order().visible_from(self.n_layers).flatten();
         let places: Vec<_> = places.map(|place| place as i64).collect();
         Ok(sums.f_index_select(1, &Tensor::from_slice(&places).to_device(like.1))?)
-    }
-
-    /// Takes gradients before the attention of layer `below` down to the tokens.
-    fn to_the_tokens(
-        &self,
-        g: &mut Gradients<'_>,
-        below: usize,
-        sums: &Tensor,
-    ) -> Result<(), AttributionError> {
-        for l in (0..below).rev().map(Layer::from) {
-            self.contract(&g.joined(), l, sums)?;
-            self.descend(l, g, &[])?;
-        }
-        self.contract_tokens(&g.joined(), sums)
     }
 }

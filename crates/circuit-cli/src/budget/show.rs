@@ -196,6 +196,7 @@ impl Budget {
             "device_room_bytes": self.room.device,
             "chosen": {
                 "rows_together": self.cuts.rows,
+                "groups_beside_one_another": self.cuts.workers,
                 "patterns_kept_folded": self.cuts.keep_folded,
                 "pre_activations_together": self.cuts.encode.pre_activations,
                 "weights_at_a_time": self.cuts.encode.weights,

@@ -1,0 +1,221 @@
+//! One layer, ready for gradients to go down through: skip, attention, and what sources write there.
+//!
+//! Everything that patterns and denominators held make linear is folded into matrices once for each prompt. A level holds all that
+//! a row meets at its layer and nothing else, so that several threads can have their own. Not here: in which order levels are gone
+//! through, and how rows join ([`super`]).
+
+use super::room::{Room, sizes};
+use crate::AttributionError;
+use circuit_index::{Layer, LayerSite, Pos};
+use circuit_model::{Block, Norm};
+use circuit_replacement::LocalReplacement;
+use std::ops::Range;
+use std::sync::Arc;
+use tch::Tensor;
+
+/// A layer with all that gradients meet there.
+pub(super) struct Level {
+    pub(super) attention: Attention,
+    skip: Option<Skip>,
+    /// For each position `[d_model, source]`: what is written into the stream there.
+    writes: Vec<Tensor>,
+    /// For each position, where the effects of these sources are summed up.
+    groups: Arc<[Range<usize>]>,
+}
+
+impl Level {
+    /// That of a layer, folded.
+    pub(super) fn of(replacement: &LocalReplacement<'_>, layer: Layer) -> Self {
+        let writers = replacement.transcoders().writers(layer.get());
+        let groups = |pos| replacement.sum_order().groups(writers.clone(), Pos::from(pos));
+        let groups: Arc<[Range<usize>]> = (0..replacement.n_pos()).map(groups).collect();
+        // One after another in the layer's matrix.
+        let writes = groups.iter().scan(0, |first, group| {
+            let written = replacement.writes(layer).narrow(0, *first, group.len() as i64);
+            *first += group.len() as i64;
+            Some(written.tr())
+        });
+        Self {
+            attention: Attention::of(replacement, layer.get()),
+            skip: Skip::of(replacement, layer.get()),
+            writes: writes.collect(),
+            groups,
+        }
+    }
+
+    /// The same; its numbers are shared.
+    pub(super) fn shallow_clone(&self) -> Self {
+        Self {
+            attention: self.attention.shallow_clone(),
+            skip: self.skip.as_ref().map(Skip::shallow_clone),
+            writes: self.writes.iter().map(Tensor::shallow_clone).collect(),
+            groups: Arc::clone(&self.groups),
+        }
+    }
+
+    /// `A[row, source] += g[p] · write` for all that is written here: one product per position. `g [row, pos, d_model]`, `sums [row, n]`.
+    pub(super) fn contract(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
+        let [rows, n_pos, _] = sizes(g);
+        if rows == 0 {
+            return Ok(());
+        }
+        let sums = sums.narrow(0, 0, rows);
+        for (p, (group, written)) in (0..n_pos).zip(self.groups.iter().zip(&self.writes)) {
+            let mut sums = sums.narrow(1, group.start as i64, group.len() as i64);
+            let _ = sums.f_addmm_(&g.select(1, p), written)?;
+        }
+        Ok(())
+    }
+
+    /// `g += norm_2^T(W_skip^T g)` where the layer's transcoder has a skip.
+    pub(super) fn pass_skip(&self, g: &Tensor) -> Result<(), AttributionError> {
+        if let Some(Skip { matrix, scale }) = &self.skip {
+            let skipped = g.f_matmul(matrix)? / scale.narrow(0, 0, g.size()[1]);
+            let _ = g.shallow_clone().f_add_(&skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// A transcoder's linear skip between the norms around the MLP, with their denominators held.
+struct Skip {
+    /// `[d_model, d_model]`.
+    matrix: Tensor,
+    /// `[pos, 1]`: the denominators.
+    scale: Tensor,
+}
+
+impl Skip {
+    fn of(replacement: &LocalReplacement<'_>, layer: usize) -> Option<Self> {
+        let W_skip = replacement.transcoders().layers()[layer].W_skip.as_ref()?;
+        let (block, frozen) = (&replacement.model().blocks()[layer], &replacement.trace().layers[layer]);
+        let info = replacement.transcoders().info();
+        let W_skip = W_skip.to_kind(frozen.mlp_scale.kind());
+        // Down through the norm after the MLP where the output site lies before it, through W_skip, and through the norm before.
+        let (matrix, above) = match (info.writes, &block.mlp_post_norm, &frozen.mlp_post_scale) {
+            (LayerSite::MlpRawOut, Some(norm), Some(scale)) => (unfold_norm(&W_skip, norm), Some(scale)),
+            _ => (W_skip, None),
+        };
+        let matrix = read_to_stream(info.reads, block, &matrix);
+        let below = (info.reads != LayerSite::ResidMid).then_some(&frozen.mlp_scale);
+        let scale = match (above, below) {
+            (Some(above), Some(below)) => above * below,
+            (Some(one), None) | (None, Some(one)) => one.shallow_clone(),
+            (None, None) => frozen.mlp_scale.ones_like(),
+        };
+        Some(Self { matrix, scale })
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self { matrix: self.matrix.shallow_clone(), scale: self.scale.shallow_clone() }
+    }
+}
+
+/// Reads `r [.., d_model]` at the feature-input site, as gradients in the stream before the MLP's norm; its denominators apart.
+pub(super) fn read_to_stream(site: LayerSite, block: &Block, r: &Tensor) -> Tensor {
+    match site {
+        LayerSite::MlpIn => fold_norm(r, &block.mlp_norm),
+        LayerSite::MlpNormalized => block.mlp_norm.centre(r),
+        _ => r.shallow_clone(), // hook_resid_mid is the stream itself
+    }
+}
+
+/// `P(gain ⊙ W)` for rows of `W [.., d_model]`: the transpose of a norm folded into a matrix that writes into the stream.
+fn fold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
+    norm.centre(&(matrix * norm.gain()))
+}
+
+/// `gain ⊙ P W` for columns of `W [d_model, ..]`: the transpose of a norm folded into a matrix that reads the stream.
+fn unfold_norm(matrix: &Tensor, norm: &Norm) -> Tensor {
+    norm.centre(&matrix.tr()).tr() * norm.gain().unsqueeze(-1)
+}
+
+/// Attention of one layer with patterns and denominators held, as the three factors of `g += pattern'ᵀ (g A) B`.
+pub(super) struct Attention {
+    /// `A [d_model, head * d_head]`: from the stream through the norm after attention and `W_O`.
+    pub(super) stream_to_z: Tensor,
+    /// `[kv_head, key, group * query]`: the pattern, each entry over the denominators at its two ends.
+    pub(super) pattern: Tensor,
+    /// `B [kv_head * d_head, d_model]`: through `W_V` and the norm before attention.
+    pub(super) value_to_stream: Tensor,
+    pub(super) kv_heads: i64,
+    pub(super) group: i64,
+    pub(super) d_head: i64,
+}
+
+impl Attention {
+    /// The same; its numbers are shared.
+    fn shallow_clone(&self) -> Self {
+        let [stream_to_z, pattern, value_to_stream] =
+            [&self.stream_to_z, &self.pattern, &self.value_to_stream].map(Tensor::shallow_clone);
+        Self { stream_to_z, pattern, value_to_stream, ..*self }
+    }
+
+    /// That of a layer, folded.
+    fn of(replacement: &LocalReplacement<'_>, layer: usize) -> Self {
+        let (block, frozen) = (&replacement.model().blocks()[layer], &replacement.trace().layers[layer]);
+        let wide = frozen.pattern.kind();
+        let spec = &block.spec.attn;
+        let (kv_heads, d_head) = (spec.n_kv_heads as i64, spec.d_head as i64);
+        let group = (spec.n_heads / spec.n_kv_heads) as i64;
+        let n_pos = frozen.pattern.size()[1];
+
+        // Both norms are linear with their denominators held. Gain and centring go into the matrices,
+        //   g ↦ P(gain·g) W_O = g (gain ⊙ P W_O)       v ↦ P(gain·(v W_V)) = v P(gain ⊙ W_V)
+        // and the denominators, one per position, into the pattern.
+        let W_O = block.attn.out.weight.to_kind(wide);
+        let stream_to_z = match &block.attn_post_norm {
+            Some(norm) => unfold_norm(&W_O, norm),
+            None => W_O,
+        };
+        let value_to_stream = fold_norm(&block.attn.v.weight.to_kind(wide), &block.attn_norm);
+        let mut pattern = &frozen.pattern / frozen.attn_scale.view([1, 1, n_pos]); // [head, query, key]
+        if let Some(scale) = &frozen.attn_post_scale {
+            pattern /= scale.view([1, n_pos, 1]);
+        }
+        let pattern = pattern.view([kv_heads, group * n_pos, n_pos]).transpose(1, 2).contiguous();
+        Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head }
+    }
+
+    /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]`, over the first `g.size()[1]` positions; both lie
+    /// without gaps.
+    pub(super) fn mix(&self, g: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
+        let [rows, pos, d] = sizes(g);
+        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
+        let z = room.first(&[rows * pos, kv * group * d_head]);
+        let _ = g.view([rows * pos, d]).f_mm_out(&z, &self.stream_to_z)?;
+        // A head's pattern meets all rows at once: [key, query] with [query, row * d_head].
+        let by_head = room.second(&[kv, group, pos, rows, d_head]);
+        by_head.shallow_clone().f_copy_(&z.view([rows, pos, kv, group, d_head]).permute([2, 3, 1, 0, 4]))?;
+        let mixed = room.first(&[kv, pos, rows * d_head]);
+        let _ = self.pattern_to(pos).f_bmm_out(&mixed, &by_head.view([kv, group * pos, rows * d_head]))?;
+        let mixed = mixed.view([kv, pos, rows, d_head]).permute([2, 1, 0, 3]);
+        v.view([rows, pos, kv, d_head]).f_copy_(&mixed)?;
+        Ok(())
+    }
+
+    /// The pattern among the first `pos` positions, `[kv_head, key, group * query]`.
+    fn pattern_to(&self, pos: i64) -> Tensor {
+        let (kv, group, all) = (self.kv_heads, self.group, self.pattern.size()[1]);
+        match pos == all {
+            true => self.pattern.shallow_clone(),
+            false => {
+                let pattern = self.pattern.view([kv, all, group, all]);
+                pattern.narrow(1, 0, pos).narrow(3, 0, pos).reshape([kv, pos, group * pos])
+            }
+        }
+    }
+
+    /// The same for rows `h [row, d_model]` that have just joined: each is non-zero at its own position (`at`) alone, so `A`
+    /// meets one position, and the pattern one query.
+    pub(super) fn mix_joined(&self, h: &Tensor, at: &Tensor, v: &Tensor) -> Result<(), AttributionError> {
+        let [rows, pos, _] = sizes(v);
+        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
+        let all = self.pattern.size()[1];
+        let z = h.f_mm(&self.stream_to_z)?.view([rows, kv, group, d_head]);
+        let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
+        let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]
+        v.view([rows, pos, kv, d_head]).f_copy_(&mixed.permute([0, 2, 1, 3]))?;
+        Ok(())
+    }
+}
