@@ -14,6 +14,8 @@ mod graph_files;
 mod hooks;
 mod hostile;
 mod hub;
+mod hub_plans;
+mod hub_shared;
 mod interventions;
 mod layouts;
 mod linearity;

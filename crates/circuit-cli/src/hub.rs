@@ -294,9 +294,14 @@ impl Finder {
             wanted.push((Rc::clone(&snapshot), name.file(file)));
         }
         if !set.outline.lists_files {
-            let layers =
-                snapshot.files.keys().filter(|file| name.within(file).is_some_and(SetOutline::is_layer_file));
+            let is_layer = |file: &&String| name.within(file).is_some_and(SetOutline::is_layer_file);
+            let before = wanted.len();
+            let layers = snapshot.files.keys().filter(is_layer);
             wanted.extend(layers.map(|file| (Rc::clone(&snapshot), file.clone())));
+            if wanted.len() == before && snapshot.from_cache {
+                let cache = self.hub()?.config().cache.clone();
+                return Err(HubError::Offline { what: format!("the weights of {name}"), cache }.into());
+            }
         }
         Ok(elsewhere)
     }

@@ -53,6 +53,9 @@ impl Ahead {
         let small: Vec<_> = wanted.iter().filter(|(_, file)| !is_tensor_file(file)).cloned().collect();
         finder.fetch(&small)?;
         let coming = finder.coming(&wanted)?;
+        if or_fetch {
+            coming.check()?; // What cannot come need not be planned.
+        }
         let mut ahead = Self { model, set, coming, finder, wanted, stand_ins: None };
         if ahead.coming.missing() == 0 {
             ahead.fetch()?; // Only linked.
@@ -63,7 +66,6 @@ impl Ahead {
                 say(
                     "note: the hub's server sends no parts of files, so that they are fetched before the work is planned",
                 );
-                ahead.coming.check()?;
                 ahead.fetch()?;
             }
             Err(trouble) => return Err(trouble.into()),
