@@ -17,6 +17,7 @@ mod hub;
 mod hub_plans;
 mod hub_shared;
 mod interventions;
+mod joint;
 mod layouts;
 mod linearity;
 mod random;

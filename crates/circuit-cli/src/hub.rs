@@ -261,12 +261,12 @@ impl Finder {
             Place::Hub(name) => name,
         };
         let snapshot = self.snapshot(&name.repo, &name.revision())?;
-        let is_config = |file: &str| name.within(file).is_some_and(SetOutline::is_config);
-        let configs: Vec<_> = snapshot.files.keys().filter(|file| is_config(file)).collect();
+        let configs = configs_of(&name, &snapshot);
         if configs.is_empty() {
             return Err(no_set(&name, &snapshot));
         }
-        let configs: Vec<_> = configs.into_iter().map(|file| (Rc::clone(&snapshot), file.clone())).collect();
+        let configs: Vec<_> =
+            configs.into_iter().map(|file| (Rc::clone(&snapshot), name.file(file))).collect();
         self.quietly(&configs)?;
         let folder = below(snapshot.folder(), &name.folder);
         let outline = SetOutline::read(&folder)?;
@@ -406,6 +406,11 @@ fn below(folder: &Path, name: &str) -> PathBuf {
     if name.is_empty() { folder.into() } else { folder.join(name) }
 }
 
+/// The config files of the set in a folder of a repository, relative to it.
+fn configs_of<'a>(name: &HubName, snapshot: &'a Snapshot) -> Vec<&'a str> {
+    SetOutline::configs(snapshot.files.keys().filter_map(|file| name.within(file)))
+}
+
 /// A folder of a repository that holds no set; perhaps one below does.
 fn no_set(name: &HubName, snapshot: &Snapshot) -> Failure {
     let below: Vec<_> = snapshot
@@ -426,7 +431,7 @@ fn no_set(name: &HubName, snapshot: &Snapshot) -> Failure {
 /// Whether a name on the hub is that of a set.
 pub(crate) fn is_set_on_hub(finder: &Finder, name: &HubName) -> Result<bool, Failure> {
     let snapshot = finder.snapshot(&name.repo, &name.revision())?;
-    Ok(snapshot.files.keys().any(|file| name.within(file).is_some_and(SetOutline::is_config)))
+    Ok(!configs_of(name, &snapshot).is_empty())
 }
 
 /// Whether a file holds weights, by its name.
