@@ -78,12 +78,13 @@ fn a_plan_for_names_fetches_no_weights_and_is_that_of_the_files() {
     // Nothing of it is left: offline the weights are missed, by name.
     world.hub.log();
     let offline = [&["attribute", "--dry-run", "--offline"], &args[..]].concat();
-    world.refused(&offline, 3, &["acme/model@main is not in the cache", "hint: ", "download"]);
     world.refused(
-        &["doctor", "--offline", "-m", path(&demo().join("model")), "-t", "acme/set/big", "--tokens", "9"],
+        &offline,
         3,
-        &["is not in the cache"],
+        &["acme/set/big, but for its config, is not in the cache", "hint: ", "download"],
     );
+    let set_here = ["doctor", "--offline", "-m", "acme/model", "-t", path(set.path()), "--tokens", "9"];
+    world.refused(&set_here, 3, &["model.safetensors of acme/model@main is not in the cache", "download"]);
     assert!(world.hub.log().is_empty());
 
     // A plan of the same folders, and one once all has come.

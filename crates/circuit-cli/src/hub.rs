@@ -300,7 +300,7 @@ impl Finder {
             wanted.extend(layers.map(|file| (Rc::clone(&snapshot), file.clone())));
             if wanted.len() == before && snapshot.from_cache {
                 let cache = self.hub()?.config().cache.clone();
-                return Err(HubError::Offline { what: format!("the weights of {name}"), cache }.into());
+                return Err(HubError::Offline { what: format!("{name}, but for its config,"), cache }.into());
             }
         }
         Ok(elsewhere)
