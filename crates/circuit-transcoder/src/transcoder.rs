@@ -117,7 +117,7 @@ impl Transcoder {
                 let acts = pre.relu();
                 let k = (*k as i64).min(acts.size()[1]);
                 let (_, indices) = (&acts * norms.to_kind(acts.kind())).topk(k, -1, true, false);
-                acts.zeros_like().scatter(-1, &indices, &acts.gather(-1, &indices, false))
+                acts.zeros_like().scatter_(-1, &indices, &acts.gather(-1, &indices, false))
             }
         }
     }

@@ -100,9 +100,9 @@ impl Ahead {
 
     fn stand_ins(&self) -> Result<StandIns, Trouble> {
         let root = tempfile::Builder::new().prefix("circuit-tracer-").tempdir().map_err(no_folder)?;
-        // The name of a repository is safe to make a path of; so is that of a file.
+        // The name of a repository is safe to make a path of; so is that of a file. No revision has a `%`.
         let folder = |snapshot: &Snapshot| {
-            root.path().join(snapshot.repo.as_str()).join(snapshot.revision.as_str().replace('/', "--"))
+            root.path().join(snapshot.repo.as_str()).join(snapshot.revision.as_str().replace('/', "%2F"))
         };
         let hub = self.finder.hub()?;
         let mut known = BTreeSet::new();
