@@ -73,6 +73,25 @@ fn edit_json(path: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
+fn a_set_that_names_the_wrong_site_is_told_the_right_one() {
+    let folder = copy(&demo());
+    let config = folder.path().join("transcoders/config.yaml");
+    let yaml = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        yaml.replace("feature_input_hook: mlp.hook_in", "feature_input_hook: hook_resid_mid"),
+    )
+    .unwrap();
+    let output = attribute(folder.path(), &["-p", PROMPT, "--max-feature-nodes", "0", "--json"]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let warning = stderr.lines().find(|line| line.starts_with("warning: ")).unwrap_or_default();
+    for part in ["it reads hook_resid_mid", "reading mlp.hook_in would leave 0.", "feature_input_hook"] {
+        assert!(warning.contains(part), "`{part}` is not in: {stderr}");
+    }
+}
+
+#[test]
 fn the_demo_is_traced_told_and_written() {
     let dir = tempfile::tempdir().unwrap();
     let (raw, pt) = (dir.path().join("g.safetensors"), dir.path().join("g.pt"));

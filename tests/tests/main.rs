@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod bench;
 mod budget;
 mod cache;
 mod chat;

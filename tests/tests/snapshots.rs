@@ -62,6 +62,7 @@ fn the_program_introduces_itself() {
     err|   download       Bring a model, a transcoder set or both from the hub into the cache
     err|   cache          What the hub's cache holds, and removing it
     err|   doctor         What this machine has: LibTorch, devices, memory; and whether a prompt would fit
+    err|   bench          Measure: how long each phase takes on random weights of a published shape
     err|   help           Print this message or the help of the given subcommand(s)
     err| 
     err| Options:

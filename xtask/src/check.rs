@@ -43,7 +43,12 @@ pub(crate) fn run() -> Result<ExitCode> {
         report.step("lints", || {
             cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
         });
-        report.step("tests", || cargo(&["test", "--workspace", "--no-fail-fast"]));
+        report.step("tests", || {
+            // Tests run beside one another: with threads of their own in each, they would wait for one another's.
+            shell::run(
+                shell::cargo().args(["test", "--workspace", "--no-fail-fast"]).env("OMP_NUM_THREADS", "1"),
+            )
+        });
     } else {
         report.step("tests without LibTorch", || {
             cargo(&[&["test", "--no-fail-fast"][..], &WITHOUT_LIBTORCH].concat())

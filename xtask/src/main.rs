@@ -4,9 +4,11 @@
 //! the set-up, [`check`] for what `cargo xtask test` runs, [`tidy`] for the rules of this repository.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool for developers: it talks")]
 
+mod bench;
 mod bootstrap;
 mod check;
 mod demo;
+mod peer;
 mod shell;
 mod tidy;
 mod web;
@@ -38,8 +40,12 @@ cargo xtask web
 cargo xtask tidy
     The rules of this repository: arrows between crates, first lines, what stays in which crate.
 
-cargo xtask bench [ARGUMENTS]
-    Bootstrap, then the benches; ARGUMENTS go to criterion.
+cargo xtask bench [--save | ARGUMENTS]
+    Bootstrap, then the benches, as one table beside the last committed one; --save makes it that. ARGUMENTS go to criterion.
+
+cargo xtask bench --peer [--rows N,N] [--threads N]
+    This program and the Python library in turn on one random model: times, memory, ratios, and whether the graphs agree.
+    Installs the library into target/peer (some gigabytes); takes a quarter of an hour.
 
 cargo xtask help
     This text.";
@@ -66,10 +72,8 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             web::node()?;
             web::build()?;
         }
-        ["bench", rest @ ..] => {
-            bootstrap::run(bootstrap::Options::default())?;
-            shell::run(shell::cargo().args(["bench", "--package", "circuit-benches", "--"]).args(rest))?;
-        }
+        ["bench", "--peer", rest @ ..] => peer::run(rest)?,
+        ["bench", rest @ ..] => bench::run(rest)?,
         [other, ..] => bail!("`{}` is not understood; see `cargo xtask help`", join(other, &args[1..])),
     }
     Ok(ExitCode::SUCCESS)

@@ -551,13 +551,12 @@ impl Job<'_> {
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
             let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
-            let mixing = d + 2 * q + 2 * kv;
-            let joining = 2 * d + 2 * kv;
-            mixing.max(joining)
+            // Room for gradients and twice for what heads see of them; what rows that all join at once make beside that.
+            d + 2 * q + kv + attn.n_heads as u64
         };
         let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
         if self.set.layers.iter().any(|layer| layer.skip) {
-            width = width.max(4 * d);
+            width += 3 * d;
         }
         let gradients = self.pos() * rows * width * wide;
         let anew = self.spec.layers.iter().map(|layer| self.folded(layer)).max().unwrap_or(0);

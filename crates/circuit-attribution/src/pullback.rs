@@ -27,7 +27,7 @@ mod heads;
 
 use crate::AttributionError;
 use circuit_index::{ActiveIndex, Layer, LayerSite, Pos};
-use circuit_model::{Block, Norm};
+use circuit_model::{Block, Model, Norm};
 use circuit_replacement::{FrozenLayer, LocalReplacement};
 use tch::{Kind, Tensor};
 
@@ -111,44 +111,119 @@ impl Attention {
         Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head }
     }
 
-    /// `v [key, row, kv_head * d_head]` of the gradients `g [query, row, d_model]`, over the first `g.size()[0]` positions.
-    fn mix(&self, g: &Tensor) -> Tensor {
-        let (pos, rows) = (g.size()[0], g.size()[1]);
+    /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]`, over the first `g.size()[1]` positions; both lie
+    /// without gaps.
+    fn mix(&self, g: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
+        let [rows, pos, d] = sizes(g);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
-        let z = g.matmul(&self.stream_to_z).view([pos, rows, kv, group, d_head]);
-        let z = z.permute([2, 3, 0, 1, 4]).reshape([kv, group * pos, rows * d_head]);
-        let all = self.pattern.size()[1];
-        let pattern = match pos == all {
+        let z = room.first(&[rows * pos, kv * group * d_head]);
+        let _ = g.view([rows * pos, d]).f_mm_out(&z, &self.stream_to_z)?;
+        // A head's pattern meets all rows at once: [key, query] with [query, row * d_head].
+        let by_head = room.second(&[kv, group, pos, rows, d_head]);
+        by_head.shallow_clone().f_copy_(&z.view([rows, pos, kv, group, d_head]).permute([2, 3, 1, 0, 4]))?;
+        let mixed = room.first(&[kv, pos, rows * d_head]);
+        let _ = self.pattern_to(pos).f_bmm_out(&mixed, &by_head.view([kv, group * pos, rows * d_head]))?;
+        let mixed = mixed.view([kv, pos, rows, d_head]).permute([2, 1, 0, 3]);
+        v.view([rows, pos, kv, d_head]).f_copy_(&mixed)?;
+        Ok(())
+    }
+
+    /// The pattern among the first `pos` positions, `[kv_head, key, group * query]`.
+    fn pattern_to(&self, pos: i64) -> Tensor {
+        let (kv, group, all) = (self.kv_heads, self.group, self.pattern.size()[1]);
+        match pos == all {
             true => self.pattern.shallow_clone(),
             false => {
                 let pattern = self.pattern.view([kv, all, group, all]);
                 pattern.narrow(1, 0, pos).narrow(3, 0, pos).reshape([kv, pos, group * pos])
             }
-        };
-        let v = pattern.bmm(&z).view([kv, pos, rows, d_head]);
-        v.permute([1, 2, 0, 3]).reshape([pos, rows, kv * d_head])
+        }
     }
 
     /// The same for rows `h [row, d_model]` that have just joined: each is non-zero at its own position (`at`) alone, so `A`
     /// meets one position, and the pattern one query.
-    fn mix_joined(&self, h: &Tensor, at: &Tensor, pos: i64) -> Tensor {
-        let rows = h.size()[0];
+    fn mix_joined(&self, h: &Tensor, at: &Tensor, v: &Tensor) -> Result<(), AttributionError> {
+        let [rows, pos, _] = sizes(v);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let all = self.pattern.size()[1];
-        let z = h.matmul(&self.stream_to_z).view([rows, kv, group, d_head]);
-        let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).index_select(3, at);
-        let pattern = pattern.permute([3, 0, 1, 2]); // [row, kv_head, key, group]
-        let v = pattern.matmul(&z); // [row, kv_head, key, d_head]
-        v.permute([2, 0, 1, 3]).reshape([pos, rows, kv * d_head])
+        let z = h.f_mm(&self.stream_to_z)?.view([rows, kv, group, d_head]);
+        let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
+        let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]
+        v.view([rows, pos, kv, d_head]).f_copy_(&mixed.permute([0, 2, 1, 3]))?;
+        Ok(())
     }
 }
 
-/// `h [row, d_model]` as gradients `[pos, row, d_model]`: each row at its own position, zero elsewhere.
-fn at_positions(h: &Tensor, at: &Tensor, pos: i64) -> Tensor {
-    let mut g = Tensor::zeros([pos, h.size()[0], h.size()[1]], (h.kind(), h.device()));
-    let nth = Tensor::arange(h.size()[0], (Kind::Int64, h.device()));
-    let _ = g.index_put_(&[Some(at), Some(&nth)], h, false);
-    g
+/// The three sizes of a tensor.
+fn sizes(tensor: &Tensor) -> [i64; 3] {
+    let size = tensor.size();
+    [size[0], size[1], size[2]]
+}
+
+/// Room for the gradients of one group of rows and for what their products pass through, taken once for all groups and layers:
+/// memory that is taken anew comes as pages that the system clears first, which takes as long as a good part of the products.
+struct Room {
+    gradients: Tensor,
+    first: Tensor,
+    second: Tensor,
+}
+
+impl Room {
+    /// For so many rows over so many positions.
+    fn new(model: &Model, rows: usize, n_pos: usize) -> Result<Self, AttributionError> {
+        let spec = model.spec();
+        let heads = spec.layers.iter().map(|layer| layer.attn.n_heads * layer.attn.d_head).max().unwrap_or(0);
+        let flat =
+            |width| Tensor::f_empty([(rows * n_pos * width) as i64], (model.wide_kind(), model.device()));
+        Ok(Self { gradients: flat(spec.d_model)?, first: flat(heads)?, second: flat(heads)? })
+    }
+
+    /// Room for gradients, `[row, pos, d_model]`, all zero.
+    fn gradients(&self, rows: usize, n_pos: usize, d: usize) -> Tensor {
+        view(&self.gradients, &[rows, n_pos, d].map(|n| n as i64)).zero_()
+    }
+
+    fn first(&self, shape: &[i64]) -> Tensor {
+        view(&self.first, shape)
+    }
+
+    fn second(&self, shape: &[i64]) -> Tensor {
+        view(&self.second, shape)
+    }
+}
+
+/// The beginning of a flat tensor in another shape.
+fn view(flat: &Tensor, shape: &[i64]) -> Tensor {
+    flat.narrow(0, 0, shape.iter().product()).view(shape)
+}
+
+/// Gradients on their way down, `[row, pos, d_model]`: those of rows that have joined, then zeros where others will.
+struct Gradients<'r> {
+    all: Tensor,
+    n_joined: usize,
+    room: &'r Room,
+}
+
+impl<'r> Gradients<'r> {
+    /// None has joined yet.
+    fn none(room: &'r Room, rows: usize, n_pos: usize, d: usize) -> Self {
+        Self { all: room.gradients(rows, n_pos, d), n_joined: 0, room }
+    }
+
+    /// Those that have joined.
+    fn joined(&self) -> Tensor {
+        self.all.narrow(0, 0, self.n_joined as i64)
+    }
+
+    /// `h [row, d_model]` join, each at its own position.
+    fn join(&mut self, h: &Tensor, at: &Tensor) -> Result<(), AttributionError> {
+        let n = h.size()[0];
+        let nth = Tensor::f_arange(n, (Kind::Int64, h.device()))?;
+        let _ =
+            self.all.narrow(0, self.n_joined as i64, n).f_index_put_(&[Some(&nth), Some(at)], h, false)?;
+        self.n_joined += n as usize;
+        Ok(())
+    }
 }
 
 /// `P(gain ⊙ W)` for rows of `W [.., d_model]`: the transpose of a norm folded into a matrix that writes into the stream.
@@ -237,8 +312,11 @@ impl<'a> PullBack<'a> {
         let by_position = self.replacement.by_position();
         let mut sums = vec![0.0; by_position.n_sources()];
         let mut row = Vec::with_capacity(by_position.n_sources());
-        for together in self.cut(reads) {
-            let block = self.together(reads, &together)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
+        let groups = self.cut(reads);
+        let room = self.room(reads, &groups)?;
+        for together in groups {
+            let block =
+                self.together(reads, &together, &room)?.to_kind(Kind::Float).to_device(tch::Device::Cpu);
             for (nth, &read) in together.iter().enumerate() {
                 block.get(nth as i64).f_copy_data(&mut sums, by_position.n_sources())?;
                 row.clear();
@@ -264,8 +342,10 @@ impl<'a> PullBack<'a> {
             [reads.len() as i64, by_position.n_sources() as i64],
             (self.replacement.model().wide_kind(), self.replacement.model().device()),
         );
-        for together in self.cut(reads) {
-            let block = self.together(reads, &together)?.f_index_select(1, &places)?;
+        let groups = self.cut(reads);
+        let room = self.room(reads, &groups)?;
+        for together in groups {
+            let block = self.together(reads, &together, &room)?.f_index_select(1, &places)?;
             for (nth, &read) in together.iter().enumerate() {
                 all.get(read as i64).f_copy_(&block.get(nth as i64))?;
             }
@@ -286,145 +366,148 @@ impl<'a> PullBack<'a> {
         groups
     }
 
-    /// Takes one group of rows down through all layers; `[n_together, n_sources]`, position by position.
-    fn together(&self, reads: &[Read], group: &[usize]) -> Result<Tensor, AttributionError> {
-        circuit_torch::guard(|| tch::no_grad(|| self.sweep(reads, group)))
+    /// Room for the largest of these groups.
+    fn room(&self, reads: &[Read], groups: &[Vec<usize>]) -> Result<Room, AttributionError> {
+        let size = |group: &Vec<usize>| group.len() * self.n_pos(reads, group);
+        let largest = groups.iter().map(size).max().unwrap_or(0);
+        circuit_torch::guard(|| Room::new(self.replacement.model(), largest, 1))
     }
 
-    fn sweep(&self, reads: &[Read], group: &[usize]) -> Result<Tensor, AttributionError> {
-        let model = self.replacement.model();
-        let like = (model.wide_kind(), model.device());
-        let places: Vec<_> = group.iter().map(|&i| self.place(&reads[i])).collect();
-        let top = places[0].0;
-        let n_pos = places.iter().map(|p| p.1 + 1).max().unwrap_or(0) as i64;
-        let d = model.spec().d_model as i64;
+    /// The positions that a group of rows sees together.
+    fn n_pos(&self, reads: &[Read], group: &[usize]) -> usize {
+        group.iter().map(|&i| self.place(&reads[i]).1 + 1).max().unwrap_or(0)
+    }
 
+    /// Takes one group of rows down through all layers; `[n_together, n_sources]`, position by position.
+    fn together(&self, reads: &[Read], group: &[usize], room: &Room) -> Result<Tensor, AttributionError> {
+        circuit_torch::guard(|| tch::no_grad(|| self.sweep(reads, group, room)))
+    }
+
+    fn sweep(&self, reads: &[Read], group: &[usize], room: &Room) -> Result<Tensor, AttributionError> {
+        let model = self.replacement.model();
+        let n_sources = self.replacement.by_position().n_sources();
         let sums =
-            Tensor::zeros([group.len() as i64, self.replacement.by_position().n_sources() as i64], like);
-        let mut joined = places.iter().take_while(|p| p.0 == self.n_layers).count();
-        let directions = group[..joined].iter().map(|&i| match &reads[i] {
-            Read::Direction(w) => w,
-            _ => unreachable!("only directions sit above the last layer"),
-        });
-        let directions: Vec<_> = directions.collect();
-        let mut g = self.target_gradients(&directions, n_pos, d, like)?; // [pos, row, d_model]
+            Tensor::f_zeros([group.len(), n_sources].map(|n| n as i64), (model.wide_kind(), model.device()))?;
+        let n_pos = self.n_pos(reads, group);
+        let mut g = Gradients::none(room, group.len(), n_pos, model.spec().d_model);
+
+        // In the order in which they join: directions above the last layer, then of each layer its features, then reads of the
+        // stream before it.
+        let rows = group.iter().map(|&i| &reads[i]);
+        let mut rows =
+            rows.map(|read| (self.place(read).0, matches!(read, Read::Feature(_)), read)).peekable();
+        let top = rows.peek().map_or(0, |row| row.0);
+        let mut next = |layer, is_feature| {
+            let next = std::iter::from_fn(|| rows.next_if(|row| (row.0, row.1) == (layer, is_feature)));
+            next.map(|row| row.2).collect::<Vec<_>>()
+        };
+        self.join_targets(&mut g, &next(self.n_layers, false))?;
         for l in (0..self.n_layers.min(top + 1)).rev() {
             let layer = Layer::from(l);
-            if joined > 0 {
-                self.contract(&g, layer, &sums);
-            }
-            // Features of layer l join now: they do not see what their own layer writes.
-            let here: Vec<_> = (joined..group.len()).take_while(|&i| places[i].0 == l).collect();
-            let is_feature = |&&i: &&usize| matches!(reads[group[i]], Read::Feature(_));
-            let (features, streams) = here.split_at(here.iter().take_while(is_feature).count());
-            let features: Vec<_> = features.iter().map(|&i| &reads[group[i]]).collect();
-            g = self.descend(layer, g, &features);
-            if !streams.is_empty() {
-                let streams: Vec<_> = streams.iter().map(|&i| &reads[group[i]]).collect();
-                g = Tensor::f_cat(&[g, self.stream_gradients(&streams, n_pos, d, like)?], 1)?;
-            }
-            joined += here.len();
+            self.contract(&g.joined(), layer, &sums)?;
+            // Features of the layer join after that: they do not see what their own layer writes.
+            self.descend(layer, &mut g, &next(l, true))?;
+            self.join_streams(&mut g, &next(l, false))?;
         }
-        self.contract_tokens(&g, &sums)?;
+        self.contract_tokens(&g.joined(), &sums)?;
         Ok(sums)
     }
 
     /// `A[row, token p] = g[p] · embedding`.
     fn contract_tokens(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
-        let n_pos = g.size()[0];
+        let n_pos = g.size()[1];
         let tokens = self.replacement.trace().token_vectors.narrow(0, 0, n_pos); // [pos, d_model]
-        let on_tokens = g.bmm(&tokens.unsqueeze(-1)).squeeze_dim(-1).tr(); // [row, pos]
+        let on_tokens = g.transpose(0, 1).f_bmm(&tokens.unsqueeze(-1))?.squeeze_dim(-1).tr(); // [row, pos]
         sums.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
         Ok(())
     }
 
     /// `g[last] = P(gain_f · w) / s_f`.
-    fn target_gradients(
-        &self,
-        directions: &[&Tensor],
-        n_pos: i64,
-        d: i64,
-        like: (Kind, tch::Device),
-    ) -> Result<Tensor, AttributionError> {
-        let g = Tensor::zeros([n_pos, directions.len() as i64, d], like);
-        if !directions.is_empty() {
-            let directions: Vec<_> = directions.iter().map(|w| w.to_device(like.1).to_kind(like.0)).collect();
-            let last = n_pos - 1;
-            let scale = self.replacement.trace().final_scale.get(last);
-            let pulled =
-                self.replacement.model().final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
-            g.get(last).f_copy_(&pulled)?;
+    fn join_targets(&self, g: &mut Gradients<'_>, targets: &[&Read]) -> Result<(), AttributionError> {
+        let model = self.replacement.model();
+        let directions = targets.iter().map(|read| match read {
+            Read::Direction(w) => w.to_device(model.device()).to_kind(model.wide_kind()),
+            _ => unreachable!("only directions sit above the last layer"),
+        });
+        let directions: Vec<_> = directions.collect();
+        if directions.is_empty() {
+            return Ok(());
         }
-        Ok(g)
+        let last = g.all.size()[1] - 1;
+        let scale = self.replacement.trace().final_scale.get(last);
+        let pulled = model.final_norm().pull_back(&Tensor::f_stack(&directions, 0)?, &scale);
+        g.join(&pulled, &Tensor::f_full([pulled.size()[0]], last, (Kind::Int64, pulled.device()))?)
     }
 
     /// Reads of the stream before a layer are gradients there as they are.
-    fn stream_gradients(
-        &self,
-        streams: &[&Read],
-        n_pos: i64,
-        d: i64,
-        like: (Kind, tch::Device),
-    ) -> Result<Tensor, AttributionError> {
-        let g = Tensor::f_zeros([n_pos, streams.len() as i64, d], like)?;
-        for (row, read) in streams.iter().enumerate() {
+    fn join_streams(&self, g: &mut Gradients<'_>, streams: &[&Read]) -> Result<(), AttributionError> {
+        for read in streams {
             let Read::Stream(_, pos, w) = read else { unreachable!("features have joined above attention") };
-            g.get(pos.get() as i64).get(row as i64).f_copy_(w)?;
+            let at = Tensor::f_full([1], pos.get() as i64, (Kind::Int64, g.all.device()))?;
+            g.join(&w.to_device(g.all.device()).to_kind(g.all.kind()).unsqueeze(0), &at)?;
         }
-        Ok(g)
+        Ok(())
     }
 
     /// `A[row, source] += g[p] · write` for all that is written at a layer: one product per position.
-    fn contract(&self, g: &Tensor, layer: Layer, sums: &Tensor) {
-        let sums = sums.narrow(0, 0, g.size()[1]);
+    fn contract(&self, g: &Tensor, layer: Layer, sums: &Tensor) -> Result<(), AttributionError> {
+        let [rows, n_pos, _] = sizes(g);
+        if rows == 0 {
+            return Ok(());
+        }
+        let sums = sums.narrow(0, 0, rows);
         let writers = self.replacement.transcoders().writers(layer.get());
         let writes = self.replacement.writes(layer);
         let mut first = 0;
-        for p in 0..g.size()[0] {
+        for p in 0..n_pos {
             let sources = self.replacement.by_position().groups(writers.clone(), Pos::from(p as usize));
             let (start, len) = (sources.start as i64, sources.len() as i64);
             let written = writes.narrow(0, first, len); // [source, d_model]
-            let _ = sums.narrow(1, start, len).addmm_(&g.get(p), &written.tr());
+            let _ = sums.narrow(1, start, len).f_addmm_(&g.select(1, p), &written.tr())?;
             first += len;
         }
+        Ok(())
     }
 
     /// From below a layer's MLP to below its attention: rows of the layer's features join, all pass skip and attention.
-    fn descend(&self, layer: Layer, g: Tensor, features: &[&Read]) -> Tensor {
-        let (pos, d) = (g.size()[0], g.size()[2]);
+    fn descend(
+        &self,
+        layer: Layer,
+        g: &mut Gradients<'_>,
+        features: &[&Read],
+    ) -> Result<(), AttributionError> {
         let attention = self.attention(layer.get());
-        let mut g = self.through_skip(layer, g);
-        let mut v = Vec::new();
-        if g.size()[1] > 0 {
-            v.push(attention.mix(&g));
+        let (above, joining) = (g.n_joined as i64, features.len() as i64);
+        if above + joining == 0 {
+            return Ok(());
         }
-        if !features.is_empty() {
+        let [_, n_pos, d] = sizes(&g.all);
+        let width = attention.kv_heads * attention.d_head;
+        let v = g.room.second(&[above + joining, n_pos, width]);
+        if above > 0 {
+            self.through_skip(layer, &g.joined())?;
+            attention.mix(&g.joined(), &v.narrow(0, 0, above), g.room)?;
+        }
+        if joining > 0 {
             let (h, at) = self.feature_gradients(layer, features);
-            v.push(attention.mix_joined(&h, &at, pos));
-            g = Tensor::cat(&[g, at_positions(&h, &at, pos)], 1);
+            attention.mix_joined(&h, &at, &v.narrow(0, above, joining))?;
+            g.join(&h, &at)?;
         }
-        if v.is_empty() {
-            return g;
-        }
-        let v = Tensor::cat(&v, 1);
-        let rows = g.size()[1];
-        let mut flat = g.view([pos * rows, d]);
-        let _ = flat.addmm_(&v.view([pos * rows, -1]), &attention.value_to_stream);
-        flat.view([pos, rows, d])
+        let rows = (above + joining) * n_pos;
+        let _ = g.joined().view([rows, d]).f_addmm_(&v.view([rows, width]), &attention.value_to_stream)?;
+        Ok(())
     }
 
     /// `g += norm_2^T(W_skip^T g)` where the layer's transcoder has a skip.
-    fn through_skip(&self, layer: Layer, g: Tensor) -> Tensor {
+    fn through_skip(&self, layer: Layer, g: &Tensor) -> Result<(), AttributionError> {
         let block = &self.replacement.model().blocks()[layer.get()];
         let frozen = &self.replacement.trace().layers[layer.get()];
-        match &self.replacement.transcoders().layers()[layer.get()].W_skip {
-            Some(W_skip) if g.size()[1] > 0 => {
-                let scale = frozen.mlp_scale.narrow(0, 0, g.size()[0]).unsqueeze(1);
-                let skipped = self.stream_to_write_site(block, frozen, &g).matmul(W_skip);
-                g + self.read_site_to_stream(block, &skipped, &scale)
-            }
-            _ => g,
+        if let Some(W_skip) = &self.replacement.transcoders().layers()[layer.get()].W_skip {
+            let scale = frozen.mlp_scale.narrow(0, 0, g.size()[1]); // [pos, 1]
+            let skipped = self.stream_to_write_site(block, frozen, g).f_matmul(W_skip)?;
+            let _ = g.shallow_clone().f_add_(&self.read_site_to_stream(block, &skipped, &scale))?;
         }
+        Ok(())
     }
 
     /// What features of a layer read of the stream before its MLP, `[row, d_model]`, and at which positions, `[row]`.
@@ -457,7 +540,7 @@ impl<'a> PullBack<'a> {
     fn stream_to_write_site(&self, block: &Block, frozen: &FrozenLayer, g: &Tensor) -> Tensor {
         match (self.writes_at, &block.mlp_post_norm, &frozen.mlp_post_scale) {
             (LayerSite::MlpRawOut, Some(norm), Some(scale)) => {
-                norm.pull_back(g, &scale.narrow(0, 0, g.size()[0]).unsqueeze(1))
+                norm.pull_back(g, &scale.narrow(0, 0, g.size()[1]))
             }
             _ => g.shallow_clone(),
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use circuit_bench::{Made, Settings, Shape, measure};
+use circuit_replacement::Cuts;
 use tch::{Device, Kind};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +14,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let shape = Shape::named("bench").ok_or("no such shape")?;
     let made = Made::new(shape, Kind::Float, Device::Cpu, 0)?;
-    let found = measure(&made, Settings { rows, repeats: 5, batch_size: 256, update_interval: 4 })?;
+    let found = measure(
+        &made,
+        Settings { rows, repeats: 5, batch_size: 256, update_interval: 4, cuts: Cuts::default() },
+    )?;
     println!("{found:.3?}");
     println!("product {:.1} GFLOP/s, rows {:.0} % of it", found.product / 1e9, 100.0 * found.rows_of_floor());
     Ok(())

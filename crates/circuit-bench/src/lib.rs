@@ -13,6 +13,6 @@ mod phases;
 mod shapes;
 
 pub use made::{Made, MakeError};
-pub use needed::{needed_encode, needed_forward, needed_rows};
-pub use phases::{Phases, Settings, measure, product_speed};
+pub use needed::{moved_encode, moved_forward, moved_rows, needed_encode, needed_forward, needed_rows};
+pub use phases::{Needed, Phases, Settings, measure, product_speed};
 pub use shapes::{SHAPES, Shape};

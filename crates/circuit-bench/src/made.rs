@@ -4,8 +4,11 @@
 //! models written to disk for comparisons, whose sparsity is made the same way.
 
 use crate::Shape;
+use circuit_attribution::Attribution;
+use circuit_graph::{Graph, ModelInfo, Target};
 use circuit_index::TokenId;
 use circuit_model::{BlockPart, Linear, Model, ModelError, Part, WeightSource};
+use circuit_replacement::LocalReplacement;
 use circuit_torch::TorchError;
 use circuit_transcoder::{Activation, SetInfo, Transcoder, TranscoderSet};
 use tch::{Device, Kind, Tensor};
@@ -21,6 +24,8 @@ pub struct Made {
     pub set: TranscoderSet,
     /// A prompt.
     pub tokens: Vec<TokenId>,
+    /// The type of the weights.
+    pub kind: Kind,
 }
 
 /// Why a model could not be made.
@@ -57,7 +62,42 @@ impl Made {
         // A walk that repeats no token soon, from numbers alone.
         let tokens = (0..shape.n_pos).map(|i| TokenId(((i * 7919 + seed as usize) % shape.d_vocab) as u32));
         let tokens = tokens.collect();
-        Ok(Self { shape, model, set, tokens })
+        Ok(Self { shape, model, set, tokens, kind })
+    }
+
+    /// The graph of rows that were found on this model, with `n_targets` equally probable targets. Its names are made up.
+    #[must_use]
+    pub fn graph(&self, replacement: &LocalReplacement<'_>, found: Attribution, n_targets: usize) -> Graph {
+        let (shape, spec) = (&self.shape, self.model.spec());
+        let target = |i: usize| Target {
+            label: format!("target {i}"),
+            token_id: self.tokens[0],
+            weight: 1.0 / n_targets as f32,
+        };
+        Graph {
+            prompt: String::new(),
+            tokens: self.tokens.clone(),
+            token_strings: vec![String::new(); self.tokens.len()],
+            activations: vec![1.0; replacement.active().len()],
+            active: replacement.active().to_vec(),
+            selected: found.selected,
+            targets: (0..n_targets).map(target).collect(),
+            rows: found.rows,
+            model: ModelInfo {
+                name: shape.name.into(),
+                architecture: spec.architecture.clone(),
+                n_layers: spec.n_layers(),
+                d_model: spec.d_model,
+                d_head: shape.d_head,
+                n_heads: shape.n_heads,
+                n_key_value_heads: shape.n_kv_heads,
+                d_mlp: shape.d_mlp,
+                d_vocab: spec.d_vocab,
+                tokenizer_vocab: spec.d_vocab,
+                dtype: "float32".into(),
+                scan: shape.name.into(),
+            },
+        }
     }
 }
 

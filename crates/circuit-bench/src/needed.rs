@@ -1,4 +1,5 @@
-//! The operations that attribution needs: the floor that times are held against. A multiplication and an addition count as two.
+//! The operations that attribution needs, and the bytes it must move: the floor that times are held against. A multiplication and an
+//! addition count as two.
 //!
 //! A row at layer `l` and position `p` needs, with `H` query and `K` key-value heads of width `dh`:
 //!
@@ -9,11 +10,13 @@
 //! sources:      2 d                   for each source it sees
 //! ```
 //!
-//! That is what the equations ask for, whatever a program does. Not here: times.
+//! That is what the equations ask for, whatever a program does. Bytes are those of weights, sources and rows, each moved once: what is
+//! used again is taken to lie in a cache. Not here: times.
 
 use crate::Shape;
 use circuit_attribution::Read;
 use circuit_replacement::LocalReplacement;
+use tch::Kind;
 
 /// Operations that the rows of these reads need.
 #[must_use]
@@ -70,6 +73,49 @@ pub fn needed_forward(shape: &Shape) -> f64 {
     let layer = 2.0 * d * (2.0 * q + 2.0 * kv) + 6.0 * d * shape.d_mlp as f64;
     let pattern = 2.0 * 2.0 * q * (shape.n_pos as f64 + 1.0) / 2.0;
     shape.n_pos as f64 * (shape.n_layers as f64 * (layer + pattern) + 2.0 * d * shape.d_vocab as f64)
+}
+
+/// Bytes of the weights that a forward pass reads: all layers, the tokens' embeddings, the unembedding.
+#[must_use]
+pub fn moved_forward(shape: &Shape, kind: Kind) -> f64 {
+    let (d, heads) = (shape.d_model as f64, shape.d_head as f64);
+    let (q, kv) = (shape.n_heads as f64 * heads, shape.n_kv_heads as f64 * heads);
+    let layer = d * (2.0 * q + 2.0 * kv) + 3.0 * d * shape.d_mlp as f64;
+    let numbers = shape.n_layers as f64 * layer + d * (shape.d_vocab + shape.n_pos) as f64;
+    numbers * kind.elt_size_in_bytes() as f64
+}
+
+/// Bytes that encoding reads and writes: all encoders and the decoder rows of active features in the type of the weights, and what
+/// they write in fp32.
+#[must_use]
+pub fn moved_encode(shape: &Shape, kind: Kind, n_active: usize) -> f64 {
+    let numbers = (shape.n_layers * shape.n_features + n_active) as f64 * shape.d_model as f64;
+    numbers * kind.elt_size_in_bytes() as f64 + 4.0 * (n_active * shape.d_model) as f64
+}
+
+/// Bytes that these rows read and write in fp32, if all of them went down together: `W_O`, `W_V` and patterns of all layers, what
+/// sources write, the rows' encoder rows, and their sums.
+#[must_use]
+pub fn moved_rows(replacement: &LocalReplacement<'_>, reads: &[Read]) -> f64 {
+    let spec = replacement.model().spec();
+    let (n_layers, n_pos, d) = (spec.n_layers(), replacement.n_pos(), spec.d_model);
+    let attention = spec.layers.iter().map(|layer| {
+        let attn = &layer.attn;
+        d * (attn.n_heads + attn.n_kv_heads) * attn.d_head + attn.n_heads * n_pos * n_pos
+    });
+    let sources = replacement.by_position().n_sources();
+    let sums: usize = reads.iter().map(|read| seen(replacement, read, n_layers)).sum();
+    4.0 * (attention.sum::<usize>() + (sources + reads.len()) * d + sums) as f64
+}
+
+/// How many sources a read can see.
+fn seen(replacement: &LocalReplacement<'_>, read: &Read, n_layers: usize) -> usize {
+    let layer = match read {
+        Read::Feature(i) => replacement.active()[i.get()].layer.get(),
+        Read::Direction(_) => n_layers,
+        Read::Stream(layer, ..) => layer.get(),
+    };
+    replacement.by_position().visible_from(layer).map(|piece| piece.len()).sum()
 }
 
 /// Operations of all encoders, the ignored position apart.

@@ -3,11 +3,12 @@
 //! On a GPU, work is queued: a phase ends when a number has come back from it. The best of several runs is told, since what disturbs a
 //! run only ever makes it longer; the product that the rows are held against is measured between them, in the same way.
 
+use crate::needed::{moved_encode, moved_forward, moved_rows};
 use crate::{Made, needed_encode, needed_forward, needed_rows};
 use circuit_attribution::{AttributeConfig, AttributionError, PullBack, Read, TargetChoice, attribute};
-use circuit_graph::{Graph, ModelInfo, Target, Thresholds, prune};
+use circuit_graph::{Ranking, Thresholds, prune};
 use circuit_model::TokenBatch;
-use circuit_replacement::{LocalReplacement, Trace};
+use circuit_replacement::{Cuts, LocalReplacement, Trace};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -22,6 +23,17 @@ pub struct Settings {
     pub batch_size: usize,
     /// Batches between two rankings.
     pub update_interval: usize,
+    /// How much is done at once.
+    pub cuts: Cuts,
+}
+
+/// What a phase needs, whatever a program does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Needed {
+    /// Operations; a multiplication and an addition are two.
+    pub operations: f64,
+    /// Bytes to be moved from and to memory.
+    pub bytes: f64,
 }
 
 /// Seconds of each phase, and what they are held against.
@@ -41,12 +53,12 @@ pub struct Phases {
     pub ranking: f64,
     /// Pruning at the default thresholds.
     pub prune: f64,
-    /// Operations needed for the forward pass.
-    pub needed_forward: f64,
-    /// Operations needed for the encoders.
-    pub needed_encode: f64,
-    /// Operations needed for the rows.
-    pub needed_rows: f64,
+    /// What the forward pass needs.
+    pub needed_forward: Needed,
+    /// What encoding needs; operations are those of the encoders.
+    pub needed_encode: Needed,
+    /// What the rows need.
+    pub needed_rows: Needed,
     /// Operations per second of a large product on this device, in the type of the pull-back.
     pub product: f64,
 }
@@ -55,7 +67,7 @@ impl Phases {
     /// The share of a large product's speed that the rows reach, counting needed operations alone.
     #[must_use]
     pub fn rows_of_floor(&self) -> f64 {
-        self.needed_rows / self.rows / self.product
+        self.needed_rows.operations / self.rows / self.product
     }
 }
 
@@ -85,8 +97,10 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch))?;
     drop(trace);
     let ignored = made.model.spec().ignored_positions;
-    let (both, replacement) =
-        timed(device, || LocalReplacement::new(&made.model, &made.set, &made.tokens, ignored))?;
+    let (both, replacement) = timed(device, || {
+        let admit = |_: &[usize]| Some(settings.cuts);
+        LocalReplacement::new_in(&made.model, &made.set, &made.tokens, ignored, settings.cuts, admit)
+    })?;
     let targets =
         TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.95 }.resolve(&replacement)?;
     let config = AttributeConfig {
@@ -94,17 +108,34 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         batch_size: settings.batch_size,
         update_interval: settings.update_interval,
     };
-    let (whole, found) = timed(device, || attribute(&replacement, &targets, config, |_| {}))?;
+    let found = attribute(&replacement, &targets, config, |_| {})?;
     let selected = found.selected.iter().map(|&i| Read::Feature(i));
     let directions = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone()));
     let reads: Vec<_> = directions.chain(selected).collect();
     let product = product_speed(made.model.wide_kind(), device);
-    let (rows, _) = timed(device, || {
+    let (rows, values) = timed(device, || {
         let pull_back = PullBack::new(&replacement)?;
         pull_back.rows(&reads, |_| {})
     })?;
-    let needed = needed_rows(&replacement, &reads);
-    let graph = graph(made, &replacement, found, targets.len());
+    // The same rows in rounds, as they come when features are chosen.
+    let (ranking, _) = timed(Device::Cpu, || {
+        let mut ranking =
+            Ranking::new(made.model.spec().n_layers(), replacement.n_pos(), replacement.active().to_vec());
+        for (target, row) in targets.iter().zip(&values) {
+            ranking.add_target_row(target.weight, row);
+        }
+        let round = settings.batch_size * settings.update_interval;
+        let features = found.selected.iter().zip(&values[targets.len()..]).collect::<Vec<_>>();
+        for features in features.chunks(round.max(1)) {
+            std::hint::black_box(ranking.next(round));
+            features.iter().for_each(|&(&feature, row)| ranking.add_feature_row(feature, row));
+        }
+        std::hint::black_box(ranking.influence());
+        Ok::<_, AttributionError>(ranking.into_rows())
+    })?;
+    let rows_need =
+        Needed { operations: needed_rows(&replacement, &reads), bytes: moved_rows(&replacement, &reads) };
+    let graph = made.graph(&replacement, found, targets.len());
     let (prune, _) =
         timed(Device::Cpu, || Ok::<_, AttributionError>(prune(&graph, Thresholds::new(0.8, 0.98)?)))?;
     Ok(Phases {
@@ -113,11 +144,17 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         forward,
         encode: (both - forward).max(0.0),
         rows,
-        ranking: (whole - rows).max(0.0),
+        ranking,
         prune,
-        needed_forward: needed_forward(&made.shape),
-        needed_encode: needed_encode(&made.shape),
-        needed_rows: needed,
+        needed_forward: Needed {
+            operations: needed_forward(&made.shape),
+            bytes: moved_forward(&made.shape, made.kind),
+        },
+        needed_encode: Needed {
+            operations: needed_encode(&made.shape),
+            bytes: moved_encode(&made.shape, made.kind, replacement.active().len()),
+        },
+        needed_rows: rows_need,
         product,
     })
 }
@@ -153,44 +190,4 @@ pub fn product_speed(kind: Kind, device: Device) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     2.0 * (n as f64).powi(3) / best
-}
-
-/// A graph of the rows, for pruning: names are made up.
-fn graph(
-    made: &Made,
-    replacement: &LocalReplacement<'_>,
-    found: circuit_attribution::Attribution,
-    n_targets: usize,
-) -> Graph {
-    let spec = made.model.spec();
-    Graph {
-        prompt: String::new(),
-        tokens: made.tokens.clone(),
-        token_strings: vec![String::new(); made.tokens.len()],
-        activations: vec![1.0; replacement.active().len()],
-        active: replacement.active().to_vec(),
-        selected: found.selected,
-        targets: (0..n_targets)
-            .map(|i| Target {
-                label: i.to_string(),
-                token_id: made.tokens[0],
-                weight: 1.0 / n_targets as f32,
-            })
-            .collect(),
-        rows: found.rows,
-        model: ModelInfo {
-            name: made.shape.name.into(),
-            architecture: spec.architecture.clone(),
-            n_layers: spec.n_layers(),
-            d_model: spec.d_model,
-            d_head: made.shape.d_head,
-            n_heads: made.shape.n_heads,
-            n_key_value_heads: made.shape.n_kv_heads,
-            d_mlp: made.shape.d_mlp,
-            d_vocab: spec.d_vocab,
-            tokenizer_vocab: spec.d_vocab,
-            dtype: "float32".into(),
-            scan: made.shape.name.into(),
-        },
-    }
 }

@@ -6,6 +6,7 @@ use circuit_model::spec::{
     Reach, RopeScaling, RopeSpec, UnembedSpec,
 };
 use std::num::NonZeroUsize;
+use tch::Kind;
 
 /// The sizes of a model and its per-layer transcoder set.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +128,14 @@ impl Shape {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         SHAPES.iter().find(|shape| shape.name == name).cloned()
+    }
+
+    /// Bytes of all weights, model and transcoders, in a type.
+    #[must_use]
+    pub fn weight_bytes(&self, kind: Kind) -> u64 {
+        let (d, q, kv) = (self.d_model, self.n_heads * self.d_head, self.n_kv_heads * self.d_head);
+        let layer = d * (2 * q + 2 * kv) + 3 * d * self.d_mlp + 2 * d * self.n_features;
+        ((self.n_layers * layer + 2 * d * self.d_vocab) * kind.elt_size_in_bytes()) as u64
     }
 
     /// The model's description.

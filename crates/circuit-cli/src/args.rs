@@ -1,5 +1,6 @@
 //! Arguments as they are typed: Python circuit-tracer's flags and ours. Nothing is looked up or checked here but form.
 
+use crate::bench::BenchArgs;
 use crate::chat::parse_option;
 use crate::closer_args::{ExplainEdgeArgs, GenerateArgs, InterveneArgs, PathsArgs, QueryKeyArgs, VerifyArgs};
 use crate::train_args::{EvaluateWhat, PagesArgs, TrainWhat};
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Cache(CacheCommand),
     /// What this machine has: LibTorch, devices, memory; and whether a prompt would fit.
     Doctor(Box<DoctorArgs>),
+    /// Measure: how long each phase takes on random weights of a published shape.
+    Bench(BenchArgs),
 }
 
 /// Types of numbers.

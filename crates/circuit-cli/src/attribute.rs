@@ -19,7 +19,7 @@ use circuit_graph::{Graph, ModelInfo, Target, prune};
 use circuit_index::NodeLayout;
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
-use circuit_replacement::LocalReplacement;
+use circuit_replacement::{BestSite, LocalReplacement};
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -108,6 +108,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
         batch_size: args.batch_size,
         update_interval: args.update_interval,
     };
+    clock.lap("targets");
     let bar = progress_bar();
     let found = attribute_within(&replacement, &targets, config, budget.room_for_rows(), |progress| {
         bar.set_length(progress.total as u64);
@@ -175,6 +176,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     clock.lap("summary");
     let peak = runtime::process_memory().map(|memory| memory.peak);
     let device = runtime::device_memory(plan.device).ok().flatten().map(|memory| memory.peak);
+    value["seconds"] = clock.laps.iter().map(|(lap, seconds)| ((*lap).to_owned(), json!(seconds))).collect();
     value["memory"] = json!({
         "planned": planned,
         "counted": budget.json(plan.raw.as_ref()),
@@ -283,11 +285,13 @@ fn say_unexplained(replacement: &LocalReplacement<'_>, look_again: bool) -> Resu
         return Ok(());
     }
     let reads = replacement.transcoders().info().reads;
-    let (best, share) = if look_again { replacement.best_input_site()? } else { (reads, mean) };
-    if best != reads && share < mean / 2.0 {
+    let better = if look_again { Some(replacement.best_input_site()?) } else { None };
+    let better = better.filter(|best| best.site != reads && best.unexplained < best.now / 2.0);
+    if let Some(BestSite { site, unexplained, now }) = better {
         say(format_args!(
-            "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; reading \
-             {best} would leave {share:.2}: feature_input_hook in its config.yaml is probably wrong"
+            "warning: the set says that it reads {reads}, but leaves {mean:.2} of the MLP outputs unexplained; on a few positions \
+             of the first layers it leaves {now:.2}, and reading {site} would leave {unexplained:.2}: feature_input_hook in its \
+             config.yaml is probably wrong"
         ));
     } else {
         say(format_args!(

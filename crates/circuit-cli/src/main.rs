@@ -5,6 +5,7 @@
 
 mod args;
 mod attribute;
+mod bench;
 mod budget;
 mod chat;
 mod closer_args;
@@ -107,5 +108,6 @@ fn run(args: Args) -> Result<String, Failure> {
         Command::Download(args) => download::run(&args),
         Command::Cache(command) => download::cache(&command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

@@ -14,4 +14,4 @@ mod parts;
 
 pub use error::ReplacementError;
 pub use frozen::{FrozenLayer, FrozenPass, Trace};
-pub use local::{Cuts, LocalReplacement};
+pub use local::{BestSite, Cuts, LocalReplacement};

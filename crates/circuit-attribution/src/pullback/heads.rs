@@ -14,13 +14,13 @@
 //! What sources write at layer l or above has no way through this attention and is part of the bypass. Not here: how rows are
 //! chosen and cut.
 
-use super::{Attention, PullBack, Read};
+use super::{Attention, Gradients, PullBack, Read, Room};
 use crate::AttributionError;
 use circuit_index::Layer;
 use tch::Tensor;
 
 impl Attention {
-    /// What each head makes of a gradient `g [pos, d_model]` after attention: `[pos, head, d_model]` before it.
+    /// What each head makes of a gradient `g [pos, d_model]` after attention: `[head, pos, d_model]` before it.
     fn by_head(&self, g: &Tensor) -> Tensor {
         let (pos, d_model) = (g.size()[0], g.size()[1]);
         let (kv, group, d_head, all) = (self.kv_heads, self.group, self.d_head, self.pattern.size()[1]);
@@ -28,7 +28,7 @@ impl Attention {
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).narrow(3, 0, pos);
         let v = pattern.permute([0, 2, 1, 3]).matmul(&z); // [kv_head, group, key, d_head]
         let value_to_stream = self.value_to_stream.view([kv, 1, d_head, d_model]);
-        v.matmul(&value_to_stream).view([kv * group, pos, d_model]).transpose(0, 1)
+        v.matmul(&value_to_stream).view([kv * group, pos, d_model])
     }
 }
 
@@ -55,49 +55,53 @@ impl PullBack<'_> {
         let model = self.replacement.model();
         let like = (model.wide_kind(), model.device());
         let (top, pos) = self.place(read);
-        let (n_pos, d) = (pos as i64 + 1, model.spec().d_model as i64);
+        let n_pos = pos + 1;
         let n_heads = model.blocks()[split_at.get()].spec.attn.n_heads as i64;
         let n_sources = self.replacement.by_position().n_sources() as i64;
         let sums = Tensor::f_zeros([n_heads + 1, n_sources], like)?;
         let bypass = sums.narrow(0, n_heads, 1);
 
-        let mut g = match read {
-            Read::Direction(w) => self.target_gradients(&[w], n_pos, d, like)?,
-            Read::Stream(..) => self.stream_gradients(&[read], n_pos, d, like)?,
+        let room = Room::new(model, n_heads as usize + 1, n_pos)?;
+        let mut g = Gradients::none(&room, 1, n_pos, model.spec().d_model);
+        match read {
+            Read::Direction(_) => self.join_targets(&mut g, &[read])?,
+            Read::Stream(..) => self.join_streams(&mut g, &[read])?,
+            Read::Feature(_) if top > split_at.get() => self.descend(Layer::from(top), &mut g, &[read])?,
             Read::Feature(_) => {
-                let (h, at) = self.feature_gradients(Layer::from(top), &[read]);
-                super::at_positions(&h, &at, n_pos)
+                let (h, at) = self.feature_gradients(split_at, &[read]);
+                g.join(&h, &at)?;
             }
-        };
-        // A feature has joined above the attention of its own layer, and does not see what that layer writes.
-        if let Read::Feature(_) = read
-            && top > split_at.get()
-        {
-            let attention = self.attention(top);
-            g = &g + attention.mix(&g).matmul(&attention.value_to_stream);
         }
         for l in (split_at.get()..top).rev().map(Layer::from) {
-            self.contract(&g, l, &bypass);
-            g = match l == split_at {
-                true => self.through_skip(l, g),
-                false => self.descend(l, g, &[]),
-            };
+            self.contract(&g.joined(), l, &bypass)?;
+            match l == split_at {
+                true => self.through_skip(l, &g.joined())?,
+                false => self.descend(l, &mut g, &[])?,
+            }
         }
-        let alone = g.squeeze_dim(1); // [pos, d_model]
+        let alone = g.joined().get(0); // [pos, d_model]
         let by_head = self.attention(split_at.get()).by_head(&alone);
-        let g = Tensor::f_cat(&[by_head, alone.unsqueeze(1)], 1)?;
-        self.to_the_tokens(g, split_at.get(), &sums)?;
+        let parts = Tensor::f_cat(&[by_head, alone.unsqueeze(0)], 0)?;
+        let mut g = Gradients::none(&room, n_heads as usize + 1, n_pos, model.spec().d_model);
+        g.all.f_copy_(&parts)?;
+        g.n_joined = n_heads as usize + 1;
+        self.to_the_tokens(&mut g, split_at.get(), &sums)?;
         let places = self.replacement.by_position().visible_from(self.n_layers).flatten();
         let places: Vec<_> = places.map(|place| place as i64).collect();
         Ok(sums.f_index_select(1, &Tensor::from_slice(&places).to_device(like.1))?)
     }
 
     /// Takes gradients before the attention of layer `below` down to the tokens.
-    fn to_the_tokens(&self, mut g: Tensor, below: usize, sums: &Tensor) -> Result<(), AttributionError> {
+    fn to_the_tokens(
+        &self,
+        g: &mut Gradients<'_>,
+        below: usize,
+        sums: &Tensor,
+    ) -> Result<(), AttributionError> {
         for l in (0..below).rev().map(Layer::from) {
-            self.contract(&g, l, sums);
-            g = self.descend(l, g, &[]);
+            self.contract(&g.joined(), l, sums)?;
+            self.descend(l, g, &[])?;
         }
-        self.contract_tokens(&g, sums)
+        self.contract_tokens(&g.joined(), sums)
     }
 }
