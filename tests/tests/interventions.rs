@@ -146,7 +146,7 @@ fn end(case: &str) -> TokenId {
 }
 
 /// Largest difference, of the larger of 1 and the largest expected number.
-fn difference(found: &Tensor, expected: &Tensor) -> f64 {
+pub(crate) fn difference(found: &Tensor, expected: &Tensor) -> f64 {
     if expected.numel() == 0 {
         return 0.0;
     }
@@ -316,12 +316,12 @@ fn impossible_edits_are_errors() {
 }
 
 /// Arguments for the model and set of a case, or of the demo.
-fn folders(root: &std::path::Path) -> Vec<String> {
+pub(crate) fn folders(root: &std::path::Path) -> Vec<String> {
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     vec!["-m".into(), path("model"), "-t".into(), path("transcoders")]
 }
 
-fn command(words: &[&str], folders: &[String]) -> std::process::Output {
+pub(crate) fn command(words: &[&str], folders: &[String]) -> std::process::Output {
     run(&words.iter().copied().chain(folders.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
@@ -345,6 +345,9 @@ fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
         let report: Value = serde_json::from_str(&text(&passed.stdout)).unwrap();
         assert!(passed.status.success() && report["pass"] == true, "{case}: {report}");
         assert!(report["nodes"].as_array().unwrap().len() > 50, "{case}");
+        // Every feature was removed too; how well the graph predicted that neither passes nor fails.
+        let n_features = expected.active_features().len();
+        assert_eq!(report["unfrozen"]["removed"], n_features, "{case}");
         if case != CASES[0] {
             continue;
         }

@@ -28,3 +28,4 @@ mod snapshots;
 mod stories;
 mod tensors;
 mod train;
+mod unfrozen;

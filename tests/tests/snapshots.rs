@@ -49,8 +49,8 @@ fn the_program_introduces_itself() {
     err|                  scores
     err|   intervene      Set, scale or remove features, and see what the model says then
     err|   generate       Write on after a prompt, with edits of features and without
-    err|   verify         Check a raw graph: every node added once more under full freezing must move what
-    err|                  the graph says
+    err|   verify         Check a raw graph: with everything held, nodes must move what it says; with nothing
+    err|                  held, how well it predicts what happens when features are removed
     err|   train          Train transcoders of a model
     err|   evaluate       Judge a transcoder set
     err|   feature-pages  Write what the page shows of features: examples, histogram, promoted tokens. A run

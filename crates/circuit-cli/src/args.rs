@@ -44,7 +44,8 @@ pub(crate) enum Command {
     Intervene(Box<InterveneArgs>),
     /// Write on after a prompt, with edits of features and without.
     Generate(Box<GenerateArgs>),
-    /// Check a raw graph: every node added once more under full freezing must move what the graph says.
+    /// Check a raw graph: with everything held, nodes must move what it says; with nothing held, how well it predicts what happens
+    /// when features are removed.
     Verify(VerifyArgs),
     /// Train transcoders of a model.
     #[command(subcommand)]

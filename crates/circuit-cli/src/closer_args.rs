@@ -196,6 +196,15 @@ pub(crate) struct VerifyArgs {
     /// Without either: about so many of each kind.
     #[arg(long, default_value_t = 20)]
     pub(crate) sample: usize,
+    /// Only the exact check with everything held, not how well the graph predicts what the model does.
+    #[arg(long, alias = "frozen_only", conflicts_with_all = ["plot", "freeze_attention"])]
+    pub(crate) frozen_only: bool,
+    /// Hold attention patterns while features are removed: graphs take them as given.
+    #[arg(long, alias = "freeze_attention")]
+    pub(crate) freeze_attention: bool,
+    /// Draw predicted and measured effects.
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
     /// So many of those that differ are told.
     #[arg(long, default_value_t = 10)]
     pub(crate) top: usize,

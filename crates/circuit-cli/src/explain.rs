@@ -4,14 +4,14 @@ use crate::closer_args::{ExplainEdgeArgs, PathsArgs};
 use crate::failure::{Code, Failure};
 use crate::nodes::{self, id, kind, name};
 use crate::open::Opened;
-use crate::{files, plan};
+use crate::{files, plan, rerun};
 use circuit_attribution::{PullBack, Read, TargetChoice};
 use circuit_graph::{Graph, Path, prune, strongest_paths};
-use circuit_index::{ActiveIndex, FeatureId, Layer, Node, NodeIndex, SourceOrder};
+use circuit_index::{Layer, Node, NodeIndex, SourceOrder};
 use circuit_replacement::LocalReplacement;
 use serde_json::json;
 use std::fmt::Write as _;
-use tch::Kind;
+use std::path::Path as FilePath;
 
 /// How far an edge, computed anew, may lie from the graph's: rounding of float32 on another machine or device.
 const SAME: f64 = 1e-3;
@@ -58,14 +58,12 @@ pub(crate) fn explain_edge(args: ExplainEdgeArgs) -> Result<String, Failure> {
 
     let opened = Opened::new(&args.model)?;
     let replacement = opened.on(&graph.tokens)?;
-    let source = place(&graph, &replacement, from)?;
-    let read = read(&graph, &replacement, to)?;
+    let source = place(&args.graph, &graph, &replacement, from)?;
+    let read = read(&args.graph, &graph, &replacement, to)?;
     let pull_back = PullBack::new(&replacement)?;
     let shares = layers.map(|l| {
         let layer = Layer::from(l);
-        let column = pull_back.row_by_head(&read, layer)?.select(1, source as i64).to_kind(Kind::Double);
-        let mut heads = Vec::<f64>::try_from(column.to_device(tch::Device::Cpu))
-            .map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))?;
+        let mut heads = rerun::numbers(&pull_back.row_by_head(&read, layer)?.select(1, source as i64))?;
         let bypass = heads.pop().unwrap_or_default();
         Ok(Between { layer, heads, bypass })
     });
@@ -83,7 +81,7 @@ pub(crate) fn explain_edge(args: ExplainEdgeArgs) -> Result<String, Failure> {
                     args.to
                 ),
             )
-            .hint("was the graph made with this model and set, and the same --ignored-positions?"));
+            .hint(rerun::SAME_INPUTS));
         }
     }
     Ok(if args.json {
@@ -109,24 +107,17 @@ fn attention_between(graph: &Graph, from: NodeIndex, to: NodeIndex) -> std::ops:
     first..end.max(first)
 }
 
-/// The active feature of a node, in this run.
-fn active(graph: &Graph, replacement: &LocalReplacement<'_>, nth: usize) -> Result<ActiveIndex, Failure> {
-    let feature: FeatureId = graph.active[graph.selected[nth].get()];
-    replacement.active().binary_search(&feature).map(ActiveIndex::from).map_err(|_| {
-        Failure::new(
-            Code::Input,
-            format!("feature {feature} of the graph is not active with this model and set"),
-        )
-        .hint("was the graph made with this model and set, and the same --ignored-positions?")
-    })
-}
-
 /// The place of a source in the order of the computation.
-fn place(graph: &Graph, replacement: &LocalReplacement<'_>, node: NodeIndex) -> Result<usize, Failure> {
+fn place(
+    path: &FilePath,
+    graph: &Graph,
+    replacement: &LocalReplacement<'_>,
+    node: NodeIndex,
+) -> Result<usize, Failure> {
     let order: &SourceOrder = replacement.order();
     Ok(match kind(graph, node) {
         Node::Feature(i) => {
-            let nth = active(graph, replacement, i)?;
+            let nth = rerun::active(path, graph, replacement, i)?;
             let feature = replacement.active()[nth.get()];
             order.feature(feature.layer, feature.pos, nth.get())
         }
@@ -137,9 +128,14 @@ fn place(graph: &Graph, replacement: &LocalReplacement<'_>, node: NodeIndex) -> 
 }
 
 /// What a node reads.
-fn read(graph: &Graph, replacement: &LocalReplacement<'_>, node: NodeIndex) -> Result<Read, Failure> {
+fn read(
+    path: &FilePath,
+    graph: &Graph,
+    replacement: &LocalReplacement<'_>,
+    node: NodeIndex,
+) -> Result<Read, Failure> {
     match kind(graph, node) {
-        Node::Feature(i) => Ok(Read::Feature(active(graph, replacement, i)?)),
+        Node::Feature(i) => Ok(Read::Feature(rerun::active(path, graph, replacement, i)?)),
         Node::Target(i) => {
             let target = &graph.targets[i];
             if target.token_id.get() >= graph.model.d_vocab {

@@ -3,9 +3,9 @@
 use crate::closer_args::GenerateArgs;
 use crate::edit_args;
 use crate::failure::{Code, Failure};
+use crate::intervene::note_outside;
 use crate::nodes::shown;
 use crate::open::{self, Opened};
-use crate::say::say;
 use circuit_index::TokenId;
 use circuit_intervention::{Freeze, GenerateConfig, Request};
 use circuit_model::Sampling;
@@ -53,13 +53,7 @@ pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
         }
         true
     })?;
-    for &i in &found.outcome.outside {
-        let edit = &request.edits[i];
-        say(format_args!(
-            "note: feature {}_{} writes outside the constrained layers; there it writes nothing",
-            edit.layer, edit.feature
-        ));
-    }
+    note_outside("", &request.edits, &found.outcome);
     let new = &found.tokens[found.n_prompt..];
     if args.json {
         let value = json!({

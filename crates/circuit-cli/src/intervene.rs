@@ -6,6 +6,7 @@ use crate::failure::{Code, Failure};
 use crate::generate;
 use crate::nodes::shown;
 use crate::open::{self, Opened};
+use crate::rerun;
 use crate::say::say;
 use circuit_format::{check_destination, write_atomically};
 use circuit_index::Layer;
@@ -57,13 +58,7 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
                     interventions.generate(&request, &entry.freeze, &config, |_| true)?.outcome
                 }
             };
-            for &i in &after.outside {
-                let edit = &entry.edits[i];
-                say(format_args!(
-                    "note: {}: feature {}_{} writes outside the constrained layers; there it writes nothing",
-                    entry.name, edit.layer, edit.feature
-                ));
-            }
+            note_outside(&format!("{}: ", entry.name), &entry.edits, &after);
             if args.output.is_some() {
                 written.push((format!("{}.logits", entry.name), after.logits.shallow_clone()));
                 let layers =
@@ -84,6 +79,16 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
         true => told.iter().map(|told| format!("{}\n", told.json)).collect(),
         false => told.iter().map(|told| told.text.as_str()).collect::<Vec<_>>().join("\n"),
     })
+}
+
+/// Tells of edits that lie outside the layers held, each note beginning in the same way.
+pub(crate) fn note_outside(begin: &str, edits: &[Edit], outcome: &Outcome<'_>) {
+    for &i in &outcome.outside {
+        let Edit { layer, feature, .. } = &edits[i];
+        say(format_args!(
+            "note: {begin}feature {layer}_{feature} writes outside the constrained layers; there it writes nothing"
+        ));
+    }
 }
 
 fn one<'a>(
@@ -156,29 +161,7 @@ fn tell(
         let _ = writeln!(text, "  {:<24} {:>8.4} {:>8.4}", shown(&word), was[token], now[token]);
         rows.push(json!({"token_id": token, "token": word, "before": was[token], "after": now[token]}));
     }
-    let mut watched = Vec::new();
-    for watch in &args.watch {
-        for edit in edit_args::at(watch, prompt.tokens.len(), Change::Add(0.0))? {
-            // Checked as an edit is: whether there is such a feature and position.
-            let Positions::At(pos) = edit.positions else {
-                return Err(Failure::usage(format!("--watch {watch}: expected single positions")));
-            };
-            let at = |outcome: &Outcome<'_>| -> Result<f64, Failure> {
-                let layer = outcome.activations(edit.layer, true)?;
-                let (n_pos, n_features) = (layer.size()[0], layer.size()[1]);
-                if i64::from(pos.0) >= n_pos || i64::from(edit.feature.0) >= n_features {
-                    return Err(Failure::usage(format!(
-                        "--watch {watch}: there is no such feature or position"
-                    )));
-                }
-                Ok(layer.double_value(&[i64::from(pos.0), i64::from(edit.feature.0)]))
-            };
-            if edit.layer.get() >= after.n_layers() {
-                return Err(Failure::usage(format!("--watch {watch}: there is no layer {}", edit.layer)));
-            }
-            watched.push((format!("{}_{}@{pos}", edit.layer, edit.feature), at(before)?, at(after)?));
-        }
-    }
+    let watched = watched(&args.watch, prompt.tokens.len(), before, after)?;
     if !watched.is_empty() {
         let _ = writeln!(text, "\n  {:<24} {:>8} {:>8}", "feature", "before", "after");
         for (name, was, now) in &watched {
@@ -192,6 +175,39 @@ fn tell(
         "outside": after.outside,
     });
     Ok(Told { text, json })
+}
+
+/// The name of each feature that is watched, and its activation before and after.
+fn watched(
+    watch: &[String],
+    n_pos: usize,
+    before: &Outcome<'_>,
+    after: &Outcome<'_>,
+) -> Result<Vec<(String, f64, f64)>, Failure> {
+    let mut watched = Vec::new();
+    for text in watch {
+        // Named as an edit is; what it would do does not matter.
+        for edit in edit_args::at(text, n_pos, Change::Add(0.0))? {
+            let Positions::At(pos) = edit.positions else {
+                return Err(Failure::usage(format!("--watch {text}: expected single positions")));
+            };
+            if edit.layer.get() >= after.n_layers() {
+                return Err(Failure::usage(format!("--watch {text}: there is no layer {}", edit.layer)));
+            }
+            let at = |outcome: &Outcome<'_>| {
+                let layer = outcome.activations(edit.layer, true)?;
+                let (place, size) = ([i64::from(pos.0), i64::from(edit.feature.0)], layer.size());
+                if place[0] >= size[0] || place[1] >= size[1] {
+                    return Err(Failure::usage(format!(
+                        "--watch {text}: there is no such feature or position"
+                    )));
+                }
+                Ok(layer.double_value(&place))
+            };
+            watched.push((format!("{}_{}@{pos}", edit.layer, edit.feature), at(before)?, at(after)?));
+        }
+    }
+    Ok(watched)
 }
 
 fn described(edit: &Edit) -> String {
@@ -212,10 +228,11 @@ fn described(edit: &Edit) -> String {
 /// Probabilities of the next token.
 fn probabilities(outcome: &Outcome<'_>) -> Result<Vec<f64>, Failure> {
     let last = circuit_torch::guard(|| {
-        let last = outcome.logits.get(-1).to_kind(Kind::Double).softmax(-1, None::<Kind>);
-        Ok::<_, circuit_torch::TorchError>(last.to_device(tch::Device::Cpu))
+        Ok::<_, circuit_torch::TorchError>(
+            outcome.logits.get(-1).to_kind(Kind::Double).softmax(-1, None::<Kind>),
+        )
     })?;
-    Vec::try_from(last).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
+    rerun::numbers(&last)
 }
 
 /// Layers `[pos, n_features]` as `[layer, pos, n_features]`.

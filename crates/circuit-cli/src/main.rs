@@ -27,6 +27,7 @@ mod nodes;
 mod open;
 mod plan;
 mod query_key;
+mod rerun;
 mod say;
 mod scores;
 mod serve;

@@ -2,14 +2,14 @@
 
 use crate::failure::Failure;
 use circuit_graph::Graph;
-use circuit_index::{Layer, Node, NodeIndex, Pos};
+use circuit_index::{Layer, Node, NodeIndex, Pos, TokenId};
 
 /// A node as graph files name it.
 pub(crate) fn id(graph: &Graph, node: NodeIndex) -> String {
     match kind(graph, node) {
         Node::Feature(i) => graph.active[graph.selected[i].get()].to_string(),
         Node::Error(layer, pos) => error_id(layer, pos),
-        Node::Token(pos) => format!("E_{}_{pos}", graph.tokens[pos.get()]),
+        Node::Token(pos) => token_id(&graph.tokens, pos),
         Node::Target(i) => {
             let (layer, last) = (graph.model.n_layers + 1, graph.tokens.len() - 1);
             format!("{layer}_{}_{last}", graph.targets[i].token_id)
@@ -17,8 +17,14 @@ pub(crate) fn id(graph: &Graph, node: NodeIndex) -> String {
     }
 }
 
-fn error_id(layer: Layer, pos: Pos) -> String {
+/// An error as graph files name it.
+pub(crate) fn error_id(layer: Layer, pos: Pos) -> String {
     format!("{layer}_-1_{pos}")
+}
+
+/// A token as graph files name it.
+pub(crate) fn token_id(tokens: &[TokenId], pos: Pos) -> String {
+    format!("E_{}_{pos}", tokens[pos.get()])
 }
 
 /// A node for a reader: what it is, and at which word.

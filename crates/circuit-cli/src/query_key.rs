@@ -1,16 +1,16 @@
 //! `query-key`: why a head looks where it looks, as the pairs of sources that make up its scores.
 
 use crate::closer_args::QueryKeyArgs;
-use crate::failure::{Code, Failure};
-use crate::nodes::shown;
+use crate::failure::Failure;
+use crate::nodes::{error_id, shown, token_id};
 use crate::open::{self, Opened};
+use crate::rerun;
 use circuit_attribution::{Pair, Part, PullBack, QueryKey};
 use circuit_index::{FeatureId, Layer, Pos};
 use circuit_model::tokenizer::Prompt;
 use circuit_replacement::LocalReplacement;
 use serde_json::json;
 use std::fmt::Write as _;
-use tch::Kind;
 
 /// Without a chosen key position, so many with the most attention are told.
 const KEYS: usize = 3;
@@ -35,8 +35,7 @@ pub(crate) fn run(args: QueryKeyArgs) -> Result<String, Failure> {
     let taken = QueryKey::new(&pull_back, layer, args.head, query).map_err(as_usage)?;
     let pattern =
         replacement.trace().layers[layer.get()].pattern.get(args.head as i64).get(query.get() as i64);
-    let pattern = Vec::<f64>::try_from(pattern.to_kind(Kind::Double).to_device(tch::Device::Cpu))
-        .map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))?;
+    let pattern = rerun::numbers(&pattern)?;
     let keys = match args.key {
         Some(key) => vec![position(key, n_pos)?],
         None => {
@@ -76,7 +75,7 @@ fn position(given: i64, n_pos: usize) -> Result<Pos, Failure> {
         .ok_or_else(|| Failure::usage(format!("there is no position {given}: the prompt has {n_pos} tokens")))
 }
 
-/// A part as users know it: `None` for the constant.
+/// A part as users know it.
 enum Named {
     Token(Pos),
     Feature(FeatureId),
@@ -106,9 +105,9 @@ fn named(replacement: &LocalReplacement<'_>, part: Part) -> Named {
 /// As in graph files.
 fn id(replacement: &LocalReplacement<'_>, part: Part) -> String {
     match named(replacement, part) {
-        Named::Token(pos) => format!("E_{}_{pos}", replacement.tokens()[pos.get()]),
+        Named::Token(pos) => token_id(replacement.tokens(), pos),
         Named::Feature(feature) => feature.to_string(),
-        Named::Error(layer, pos) => format!("{layer}_-1_{pos}"),
+        Named::Error(layer, pos) => error_id(layer, pos),
         Named::Constant => "constant".into(),
     }
 }

@@ -1,93 +1,100 @@
-//! `verify`: are a graph's edges what they say? Adds nodes once more, one by one, under full freezing, and compares what moves.
+//! `verify`: is a graph true? Frozen, each edge must be exactly the effect that it states (`verify/frozen.rs`); unfrozen, it is told how
+//! well the graph predicts what the model does (`verify/unfrozen.rs`, its plot in `verify/plot.rs`).
+//!
+//! Here: which nodes are looked at, and what both halves measure on.
+
+mod frozen;
+mod plot;
+mod unfrozen;
 
 use crate::closer_args::VerifyArgs;
 use crate::failure::{Code, Failure};
-use crate::files;
-use crate::nodes::{self, id, kind};
+use crate::nodes::{self, kind};
 use crate::open::Opened;
+use crate::{files, rerun};
+use circuit_format::{check_destination, write_atomically};
 use circuit_graph::Graph;
 use circuit_index::{ActiveIndex, Node, NodeIndex};
-use circuit_intervention::{Source, effects};
+use circuit_intervention::{Effects, Source};
 use circuit_replacement::LocalReplacement;
-use serde_json::json;
-use std::fmt::Write as _;
-use tch::Kind;
+use std::io::Write as _;
 
 /// Of the largest number of a row, at least of 1: rounding of float32.
 const TOLERANCE: f64 = 1e-4;
 
-/// One node's worst difference, in multiples of what is allowed.
-struct Checked {
-    node: NodeIndex,
-    worst: f64,
-    median: f64,
-    /// Where the worst is.
-    at: NodeIndex,
+/// So many nodes are measured before the next ones are, so that no matrix of all effects is held.
+const AT_A_TIME: usize = 64;
+
+/// A graph, and its prompt run anew through the model and set.
+struct Case<'a> {
+    graph: &'a Graph,
+    replacement: &'a LocalReplacement<'a>,
+    /// The graph's features among those active now.
+    active: Vec<ActiveIndex>,
+    rows: Vec<Row>,
+}
+
+/// A row whose effects can be measured.
+struct Row {
+    row: usize,
+    place: Place,
+    /// What effects on it may differ by.
+    rounding: f64,
+}
+
+/// Where an effect on a row is measured.
+enum Place {
+    Feature(ActiveIndex),
+    Token(usize),
 }
 
 pub(crate) fn run(args: VerifyArgs) -> Result<(String, Result<(), Failure>), Failure> {
+    if let Some(path) = &args.plot {
+        if path.extension().and_then(|e| e.to_str()) != Some("svg") {
+            return Err(Failure::usage(format!("{}: plots are written as .svg", path.display())));
+        }
+        check_destination(path).map_err(Failure::writing)?;
+    }
     let graph = files::read_raw(&args.graph)?.graph;
     let sample = sample(&args, &graph)?;
+    let features: Vec<_> = match args.frozen_only {
+        true => Vec::new(),
+        false => {
+            sample.iter().copied().filter(|&node| matches!(kind(&graph, node), Node::Feature(_))).collect()
+        }
+    };
+    if args.plot.is_some() && features.is_empty() {
+        return Err(Failure::usage(
+            "nothing to plot: features are removed, and there is none among the nodes",
+        ));
+    }
     let opened = Opened::new(&args.model)?;
     let replacement = opened.on(&graph.tokens)?;
-    let active = places(&args, &graph, &replacement)?;
-    let sources = sample.iter().map(|&node| match kind(&graph, node) {
-        Node::Feature(i) => Source::Feature(active[i]),
-        Node::Error(layer, pos) => Source::Error(layer, pos),
-        Node::Token(pos) => Source::Token(pos),
-        Node::Target(_) => unreachable!("targets write nothing"),
-    });
-    let measured = effects(&replacement, &sources.collect::<Vec<_>>())?;
-    let on_cpu = |t: &tch::Tensor| {
-        let flat = t.to_kind(Kind::Double).to_device(tch::Device::Cpu).contiguous().view(-1);
-        Vec::<f64>::try_from(flat).map_err(|e: tch::TchError| Failure::new(Code::Device, e.to_string()))
-    };
-    let (features, logits) = (on_cpu(&measured.features)?, on_cpu(&measured.logits)?);
-    let (n_active, d_vocab) = (replacement.active().len(), opened.model.spec().d_vocab);
+    let case = Case::new(&args, &graph, &replacement)?;
 
-    let layout = graph.layout();
-    // Rows whose effect can be measured, and where: a direction of its own is not held by the file.
-    let rows = (0..layout.n_rows()).filter_map(|row| match layout.row_node(row)? {
-        Node::Feature(i) => Some((row, Column::Feature(active[i].get()))),
-        Node::Target(i) => {
-            let token = graph.targets[i].token_id.get();
-            (token < d_vocab).then_some((row, Column::Token(token)))
-        }
-        _ => None,
-    });
-    let rows: Vec<(usize, Column)> = rows.collect();
-    let allowed: Vec<f64> = rows
-        .iter()
-        .map(|(row, _)| graph.rows.row(*row).iter().fold(1.0, |m, v| f64::from(v.abs()).max(m)) * TOLERANCE)
-        .collect();
-    let checked = sample.iter().enumerate().map(|(nth, &node)| {
-        let mut off: Vec<(f64, usize)> = rows
-            .iter()
-            .zip(&allowed)
-            .map(|((row, column), allowed)| {
-                let found = match column {
-                    Column::Feature(i) => features[nth * n_active + i],
-                    Column::Token(token) => logits[nth * d_vocab + token],
-                };
-                let difference = (found - f64::from(graph.rows.row(*row)[node.get()])).abs();
-                (if difference.is_nan() { f64::INFINITY } else { difference / allowed }, *row)
-            })
-            .collect();
-        off.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (worst, row) = off.last().copied().unwrap_or((0.0, 0));
-        let at = layout.row_node(row).map_or(node, |n| layout.index(n));
-        Checked { node, worst, median: off.get(off.len() / 2).map_or(0.0, |o| o.0), at }
-    });
-    let checked: Vec<Checked> = checked.collect();
-    let failed = checked.iter().filter(|c| c.worst > 1.0).count();
-    let text = if args.json {
-        as_json(&graph, &checked, rows.len())
-    } else {
-        as_text(&graph, &checked, rows.len(), args.top)
+    let checked = frozen::check(&case, &sample)?;
+    let unfrozen = match features.is_empty() {
+        true => None,
+        false => Some(unfrozen::compare(&case, &features, args.freeze_attention)?),
     };
-    let verdict = match failed {
+    if let (Some(path), Some(found)) = (&args.plot, &unfrozen) {
+        let svg = plot::svg(&graph.model.name, &graph.prompt, found);
+        write_atomically(path, |out| out.write_all(svg.as_bytes())).map_err(Failure::writing)?;
+    }
+    let text = match args.json {
+        true => {
+            let mut json = frozen::as_json(&case, &checked);
+            json["unfrozen"] = unfrozen.as_ref().map(unfrozen::Comparison::as_json).into();
+            format!("{json}\n")
+        }
+        false => {
+            let frozen = frozen::as_text(&case, &checked, args.top);
+            unfrozen.iter().fold(frozen, |text, found| text + "\n" + &found.as_text())
+        }
+    };
+    let verdict = match checked.iter().filter(|c| !c.holds()).count() {
         0 => Ok(()),
-        _ => Err(Failure::new(
+        failed => Err(Failure::new(
             Code::Other,
             format!(
                 "{}: {failed} of {} nodes do not have the effects that the graph states",
@@ -95,15 +102,9 @@ pub(crate) fn run(args: VerifyArgs) -> Result<(String, Result<(), Failure>), Fai
                 checked.len()
             ),
         )
-        .hint("was the graph made with this model and set, and the same --ignored-positions?")),
+        .hint(rerun::SAME_INPUTS)),
     };
     Ok((text, verdict))
-}
-
-/// Where a row's effect is measured.
-enum Column {
-    Feature(usize),
-    Token(usize),
 }
 
 /// The nodes to check: named ones, all, or evenly spread over features, errors and tokens.
@@ -126,63 +127,66 @@ fn sample(args: &VerifyArgs, graph: &Graph) -> Result<Vec<NodeIndex>, Failure> {
     Ok(spread(layout.features()).chain(spread(layout.errors())).chain(spread(layout.tokens())).collect())
 }
 
-/// The graph's features among those active now.
-fn places(
-    args: &VerifyArgs,
-    graph: &Graph,
-    replacement: &LocalReplacement<'_>,
-) -> Result<Vec<ActiveIndex>, Failure> {
-    let place = |feature| {
-        replacement.active().binary_search(&feature).map(ActiveIndex::from).map_err(|_| {
-            Failure::new(
-                Code::Input,
-                format!("{}: feature {feature} is not active with this model and set", args.graph.display()),
-            )
-            .hint("was the graph made with this model and set, and the same --ignored-positions?")
+impl<'a> Case<'a> {
+    fn new(
+        args: &VerifyArgs,
+        graph: &'a Graph,
+        replacement: &'a LocalReplacement<'a>,
+    ) -> Result<Self, Failure> {
+        let place = |nth| rerun::active(&args.graph, graph, replacement, nth);
+        let active: Vec<_> = (0..graph.selected.len()).map(place).collect::<Result<_, _>>()?;
+        let (layout, d_vocab) = (graph.layout(), replacement.model().spec().d_vocab);
+        // A direction of its own is not held by the file.
+        let rows = (0..layout.n_rows()).filter_map(|row| {
+            let place = match layout.row_node(row)? {
+                Node::Feature(i) => Place::Feature(active[i]),
+                Node::Target(i) => {
+                    let token = graph.targets[i].token_id.get();
+                    (token < d_vocab).then_some(Place::Token(token))?
+                }
+                _ => return None,
+            };
+            let largest = graph.rows.row(row).iter().fold(1.0, |m, v| f64::from(v.abs()).max(m));
+            Some(Row { row, place, rounding: largest * TOLERANCE })
+        });
+        let rows = rows.collect();
+        Ok(Self { graph, replacement, active, rows })
+    }
+
+    /// The same node for measuring.
+    fn source(&self, node: NodeIndex) -> Source {
+        match kind(self.graph, node) {
+            Node::Feature(i) => Source::Feature(self.active[i]),
+            Node::Error(layer, pos) => Source::Error(layer, pos),
+            Node::Token(pos) => Source::Token(pos),
+            Node::Target(_) => unreachable!("targets write nothing"),
+        }
+    }
+}
+
+/// What was measured, where it can be read.
+struct Measured {
+    features: Vec<f64>,
+    logits: Vec<f64>,
+    n_active: usize,
+    d_vocab: usize,
+}
+
+impl Measured {
+    fn new(case: &Case<'_>, effects: &Effects) -> Result<Self, Failure> {
+        Ok(Self {
+            features: rerun::numbers(&effects.features)?,
+            logits: rerun::numbers(&effects.logits)?,
+            n_active: case.replacement.active().len(),
+            d_vocab: case.replacement.model().spec().d_vocab,
         })
-    };
-    graph.selected_features().map(place).collect()
-}
-
-fn as_text(graph: &Graph, checked: &[Checked], n_rows: usize, top: usize) -> String {
-    let layout = graph.layout();
-    let mut text = format!(
-        "{} nodes added once more, each against {n_rows} rows; 1.00 is the largest difference allowed\n\n",
-        checked.len()
-    );
-    let _ = writeln!(text, "  {:<10} {:>6} {:>8} {:>8}", "kind", "nodes", "worst", "median");
-    for (name, range) in
-        [("features", layout.features()), ("errors", layout.errors()), ("tokens", layout.tokens())]
-    {
-        let own: Vec<_> = checked.iter().filter(|c| range.contains(&c.node.get())).collect();
-        let worst = own.iter().map(|c| c.worst).fold(0.0, f64::max);
-        let mut medians: Vec<_> = own.iter().map(|c| c.median).collect();
-        medians.sort_by(f64::total_cmp);
-        let median = medians.get(medians.len() / 2).copied().unwrap_or(0.0);
-        let _ = writeln!(text, "  {name:<10} {:>6} {worst:>8.2} {median:>8.2}", own.len());
     }
-    let mut failed: Vec<_> = checked.iter().filter(|c| c.worst > 1.0).collect();
-    failed.sort_by(|a, b| b.worst.total_cmp(&a.worst));
-    for c in failed.iter().take(top) {
-        let _ = writeln!(
-            text,
-            "  differs: {} on {}, {:.1} times what is allowed",
-            id(graph, c.node),
-            id(graph, c.at),
-            c.worst
-        );
-    }
-    let _ = writeln!(text, "\n{}", if failed.is_empty() { "pass" } else { "FAIL" });
-    text
-}
 
-fn as_json(graph: &Graph, checked: &[Checked], n_rows: usize) -> String {
-    let nodes = checked.iter().map(|c| {
-        json!({"node": id(graph, c.node), "worst": c.worst, "median": c.median, "worst_on": id(graph, c.at)})
-    });
-    let pass = checked.iter().all(|c| c.worst <= 1.0);
-    format!(
-        "{}\n",
-        json!({"pass": pass, "rows": n_rows, "tolerance": TOLERANCE, "nodes": nodes.collect::<Vec<_>>()})
-    )
+    /// The effect of the n-th source.
+    fn of(&self, nth: usize, place: &Place) -> f64 {
+        match place {
+            Place::Feature(i) => self.features[nth * self.n_active + i.get()],
+            Place::Token(token) => self.logits[nth * self.d_vocab + token],
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! Every function here expects a graph that passes [`Graph::validate`], may panic on another, and gives the same bits
 //! for the same graph whatever the number of threads.
 
+mod agreement;
 mod graph;
 mod influence;
 mod links;
@@ -15,7 +16,9 @@ mod ranking;
 mod scores;
 mod summary;
 mod threshold;
+mod total;
 
+pub use agreement::{Agreement, Pair, Reach, agreement_by_distance};
 pub use graph::{Graph, GraphError, ModelInfo, Rows, Target};
 pub use influence::influence;
 pub use links::{Link, LinkGraph, LinkNode};
@@ -23,3 +26,4 @@ pub use prune::{Edge, Pruned, Thresholds, prune};
 pub use ranking::Ranking;
 pub use scores::{Scores, scores, subgraph_scores};
 pub use summary::{Path, strongest_features, strongest_paths};
+pub use total::total_effects;

@@ -1,15 +1,18 @@
-//! Effects under full freezing, measured: each source is added once more and the model is run. What a graph's columns must say.
+//! Effects of single sources, measured: under full freezing ([`effects`]: what a graph's columns must say), and in the model as it is
+//! ([`removals`]: what a graph can only predict).
 //!
 //! It knows nothing of how the graph was computed: additions, held values and forward passes alone.
 
 use crate::InterventionError;
-use circuit_index::{ActiveIndex, Layer, Pos, Site};
+use circuit_index::{ActiveIndex, Layer, LayerSite, Pos, Site};
 use circuit_model::{Hooks, TokenBatch};
 use circuit_replacement::{FrozenPass, LocalReplacement};
 use tch::{Kind, Tensor};
 
-/// Sources added side by side in one pass.
+/// Sources side by side in one pass, of a short prompt.
 const TOGETHER: usize = 32;
+/// So many positions in one pass, at least one prompt's: logits of all of them exist at once.
+const POSITIONS: usize = 2048;
 
 /// Something that writes into the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,16 @@ pub enum Source {
     Token(Pos),
 }
 
-/// What moved when each source was added once more.
+/// What is held while a source is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing.
+    Nothing,
+    /// Attention patterns; norms and MLPs respond.
+    Patterns,
+}
+
+/// What moved when each source was added once more, or removed.
 #[derive(Debug)]
 pub struct Effects {
     /// `[source, feature]`: every active feature's pre-activation.
@@ -36,12 +48,54 @@ pub struct Effects {
 /// # Errors
 /// If a source is not there, or a run fails.
 pub fn effects(replacement: &LocalReplacement<'_>, sources: &[Source]) -> Result<Effects, InterventionError> {
-    let undisturbed = run(replacement, &[])?;
-    let moved = sources.chunks(TOGETHER).map(|together| {
-        let (features, logits) = run(replacement, together)?;
+    moved(replacement, sources, 1.0, &|hooks, tokens| {
+        let mut pass = FrozenPass::new(replacement.trace(), replacement.transcoders(), hooks);
+        let _logits = replacement.model().forward(tokens, &mut pass)?;
+        Ok(pass.into_inner())
+    })
+}
+
+/// Measures what moves in the model itself when each source is removed: MLPs, norms and (unless held) patterns respond. Removing an
+/// active feature is what setting it to 0 is ([`crate::Change::Set`]).
+///
+/// # Errors
+/// As [`effects`].
+pub fn removals(
+    replacement: &LocalReplacement<'_>,
+    sources: &[Source],
+    hold: Hold,
+) -> Result<Effects, InterventionError> {
+    moved(replacement, sources, -1.0, &|mut hooks, tokens| {
+        for l in 0..replacement.model().spec().n_layers() {
+            let site = Site::Block(Layer::from(l), LayerSite::Pattern);
+            if let (Hold::Patterns, Some(pattern)) = (hold, replacement.trace().frozen(site)) {
+                hooks = hooks.hold(site, pattern.shallow_clone());
+            }
+        }
+        let _logits = replacement.model().forward(tokens, &mut hooks)?;
+        Ok(hooks)
+    })
+}
+
+/// A forward pass with hooks, and whatever else is held.
+type Forward<'f> = &'f dyn for<'h> Fn(Hooks<'h>, &TokenBatch) -> Result<Hooks<'h>, InterventionError>;
+
+/// What moves when each source writes `more` times more than it does.
+fn moved(
+    replacement: &LocalReplacement<'_>,
+    sources: &[Source],
+    more: f64,
+    forward: Forward<'_>,
+) -> Result<Effects, InterventionError> {
+    let undisturbed = run(replacement, &[], more, forward)?;
+    let together = (POSITIONS / replacement.n_pos()).clamp(1, TOGETHER);
+    let moved = sources.chunks(together).map(|together| {
+        let (features, logits) = run(replacement, together, more, forward)?;
         Ok((features.f_sub(&undisturbed.0)?, logits.f_sub(&undisturbed.1)?))
     });
-    let moved: Vec<_> = moved.collect::<Result<_, InterventionError>>()?;
+    // Without sources there is nothing to join but this.
+    let none = Ok((undisturbed.0.f_narrow(0, 0, 0)?, undisturbed.1.f_narrow(0, 0, 0)?));
+    let moved: Vec<_> = std::iter::once(none).chain(moved).collect::<Result<_, InterventionError>>()?;
     let (features, logits): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
     let (features, logits) = (Tensor::f_cat(&features, 0)?, Tensor::f_cat(&logits, 0)?);
     let mean = logits.f_mean_dim(-1, true, None::<Kind>)?;
@@ -52,6 +106,8 @@ pub fn effects(replacement: &LocalReplacement<'_>, sources: &[Source]) -> Result
 fn run(
     replacement: &LocalReplacement<'_>,
     sources: &[Source],
+    more: f64,
+    forward: Forward<'_>,
 ) -> Result<(Tensor, Tensor), InterventionError> {
     let (model, set) = (replacement.model(), replacement.transcoders());
     let reads = (0..model.spec().n_layers()).map(|l| Site::Block(Layer::from(l), set.info().reads));
@@ -61,14 +117,12 @@ fn run(
         for (site, pos, write) in writes(replacement, source)? {
             let shape = [batch as i64, replacement.n_pos() as i64, write.size()[0]];
             let addition = Tensor::f_zeros(shape, (write.kind(), write.device()))?;
-            addition.get(row as i64).get(pos).f_copy_(&write)?;
+            addition.get(row as i64).get(pos).f_copy_(&(write * more))?;
             hooks = hooks.add(site, addition);
         }
     }
     let tokens = TokenBatch::new(replacement.tokens(), model)?.repeat(batch);
-    let mut pass = FrozenPass::new(replacement.trace(), set, hooks);
-    let _logits = model.forward(&tokens, &mut pass)?;
-    let values = pass.into_inner().finish()?;
+    let values = forward(hooks, &tokens)?.finish()?;
     circuit_torch::guard(|| {
         let wide = model.wide_kind();
         let mut features = Vec::new();

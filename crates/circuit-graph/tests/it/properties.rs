@@ -1,7 +1,9 @@
 //! Properties on random small graphs: one substitution equals the power series, and what pruning must never remove.
 
 use crate::support::{as_links, assert_same_scores, graph};
-use circuit_graph::{Graph, Pruned, Thresholds, influence, prune, scores, strongest_paths, subgraph_scores};
+use circuit_graph::{
+    Graph, Pruned, Thresholds, influence, prune, scores, strongest_paths, subgraph_scores, total_effects,
+};
 use circuit_index::{FeatureId, NodeIndex, NodeLayout};
 use proptest::prelude::*;
 
@@ -62,6 +64,16 @@ fn power_series(graph: &Graph) -> Vec<f64> {
     sum
 }
 
+/// What a source does to a row over all paths: followed one by one, down from the row.
+fn over_all_paths(graph: &Graph, source: usize, row: usize) -> f64 {
+    let values = graph.rows.row(row);
+    let through = |feature: usize| match f64::from(values[feature]) {
+        0.0 => 0.0,
+        value => value / f64::from(graph.activations[feature]) * over_all_paths(graph, source, feature),
+    };
+    f64::from(values[source]) + (0..graph.layout().n_features).map(through).sum::<f64>()
+}
+
 /// Every path from these nodes to a target along kept edges, with its strength and sign: found by trying them all.
 fn all_paths(
     graph: &Graph,
@@ -97,6 +109,26 @@ proptest! {
         for (found, expected) in influence(&graph).into_iter().zip(power_series(&graph)) {
             prop_assert!((found - expected).abs() <= 1e-6 * expected.max(1e-3), "{} {}", found, expected);
         }
+    }
+
+    #[test]
+    fn total_effects_add_up_all_paths(mut graph in graphs(), activations in prop::collection::vec(0.1..4.0_f32, 6), negative in any::<u8>()) {
+        for (i, activation) in graph.activations.iter_mut().enumerate() {
+            *activation = if negative >> i & 1 == 1 { -activations[i] } else { activations[i] };
+        }
+        let layout = graph.layout();
+        let sources: Vec<NodeIndex> = (0..layout.n_sources()).map(NodeIndex::from).collect();
+        let found = total_effects(&graph, &sources);
+        prop_assert_eq!(found.len(), sources.len());
+        for (source, found) in found.iter().enumerate() {
+            prop_assert_eq!(found.len(), layout.n_rows());
+            for (row, found) in found.iter().enumerate() {
+                let expected = over_all_paths(&graph, source, row);
+                prop_assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{} {}", found, expected);
+            }
+        }
+        // One alone is what it is among others.
+        prop_assert_eq!(&total_effects(&graph, &sources[sources.len() - 1..])[0], &found[sources.len() - 1]);
     }
 
     #[test]
