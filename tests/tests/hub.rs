@@ -2,7 +2,7 @@
 
 #[path = "../../crates/circuit-hub/tests/it/server.rs"]
 #[allow(dead_code, reason = "the other half of it is used by the hub's own tests")]
-mod server;
+pub(crate) mod server;
 
 use crate::cli::{binary, text};
 use circuit_tests::fixture;
@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A hub, and a home for the cache.
-struct World {
-    hub: TestHub,
-    home: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) hub: TestHub,
+    pub(crate) home: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { hub: TestHub::start(), home: tempfile::tempdir().unwrap() }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         for key in [
             "HF_TOKEN",
@@ -44,19 +44,19 @@ impl World {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     #[track_caller]
-    fn done(&self, args: &[&str]) -> String {
+    pub(crate) fn done(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
     #[track_caller]
-    fn refused(&self, args: &[&str], code: i32, says: &[&str]) {
+    pub(crate) fn refused(&self, args: &[&str], code: i32, says: &[&str]) {
         let output = self.run(args);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
@@ -65,30 +65,32 @@ impl World {
         }
     }
 
-    fn blob_count(&self, repo: &str) -> usize {
+    pub(crate) fn blob_count(&self, repo: &str) -> usize {
         fs::read_dir(self.home.path().join("hf/hub").join(repo).join("blobs")).map_or(0, Iterator::count)
     }
 }
 
-/// A trace with few features, as JSON without what depends on where files lie.
+/// A trace with few features, as JSON without what differs from one run to the next.
 #[track_caller]
 fn traced(world: &World, args: &[&str]) -> Value {
     let mut all = vec!["attribute", "--json", "--max-feature-nodes", "40"];
     all.extend(args);
     let mut value: Value = serde_json::from_str(&world.done(&all)).unwrap();
-    value.as_object_mut().unwrap().remove("memory");
+    for passing in ["memory", "seconds"] {
+        value.as_object_mut().unwrap().remove(passing).unwrap();
+    }
     value
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn places(case: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn places(case: &str) -> (PathBuf, PathBuf) {
     (fixture(case).join("model"), fixture(case).join("transcoders"))
 }
 
-fn ids(case: &str) -> String {
+pub(crate) fn ids(case: &str) -> String {
     let expected = circuit_tests::Expected::of(case);
     let ids = expected.json.pointer("/input_ids").and_then(Value::as_array).expect("the tokens of a case");
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

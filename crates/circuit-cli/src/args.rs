@@ -204,7 +204,8 @@ pub(crate) struct AttributeArgs {
     /// away.
     #[arg(long)]
     pub(crate) offload: Option<String>,
-    /// Only tell what will be read, needed and written, from headers alone.
+    /// Only tell what will be fetched, read, needed and written, from headers alone; of names on the hub, configs and tokenizers
+    /// are fetched.
     #[arg(long, alias = "dry_run")]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -437,6 +438,9 @@ pub(crate) struct DownloadArgs {
     /// the hub.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: Option<String>,
+    /// Only tell what would be fetched, and whether there is room for it.
+    #[arg(long, alias = "dry_run")]
+    pub(crate) dry_run: bool,
 }
 
 /// `cache`.
@@ -462,7 +466,7 @@ pub(crate) enum CacheCommand {
 /// `doctor`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Plan for this model: a local folder, or a name on the hub that is in the cache.
+    /// Plan for this model: a local folder, or a name on the hub, of whose weights only headers are read.
     #[arg(short, long, requires = "transcoder_set")]
     pub(crate) model: Option<String>,
     /// Plan for this transcoder set, likewise.
@@ -488,6 +492,9 @@ pub(crate) struct DoctorArgs {
     /// cpu, cuda or cuda:N; the first GPU if there is one.
     #[arg(long)]
     pub(crate) device: Option<String>,
+    /// Ask no server: plan with what is in the hub's cache.
+    #[arg(long)]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
     /// Print one JSON object.

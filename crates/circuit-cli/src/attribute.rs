@@ -4,6 +4,7 @@ use crate::args::AttributeArgs;
 use crate::budget::{self, Budget, Request};
 use crate::failure::{Code, Failure};
 use crate::files;
+use crate::hub::Ahead;
 use crate::machine::{Held, Watch};
 use crate::open;
 use crate::plan::{self, Plan};
@@ -32,11 +33,11 @@ use tch::{Kind, Tensor};
 const UNEXPLAINED_WARNING: f64 = 0.9;
 
 pub(crate) fn run(mut args: AttributeArgs) -> Result<String, Failure> {
-    let mut plan = Plan::new(&args)?;
+    let (mut plan, ahead) = Plan::new(&args)?;
     // From here on it does not matter who said it.
-    args.model.ignored_positions = args.model.ignored_positions.or(plan.ignored_positions);
+    args.model.ignored_positions = args.model.ignored_positions.or(plan.model.ignored_positions());
     let server = plan.server.take();
-    let text = trace(&args, &plan)?;
+    let text = trace(&args, &plan, ahead)?;
     let Some(server) = server else { return Ok(text) };
     // The server may run for days: what is known is said before.
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -45,14 +46,14 @@ pub(crate) fn run(mut args: AttributeArgs) -> Result<String, Failure> {
 }
 
 /// Everything but the server; what to tell.
-fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
+fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, Failure> {
     say_habits(args);
     let mut clock = Clock::new(args.json);
 
-    let tokenizer = Tokenizer::open(&plan.model).map_err(Failure::tokenizer)?;
+    let tokenizer = Tokenizer::open(&plan.model.folder).map_err(Failure::tokenizer)?;
     let prompt = open::prompt(&args.prompt, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
-    let mut budget = Budget::new(&plan.model, &plan.transcoders, request(args, plan, prompt.tokens.len()))?;
+    let mut budget = Budget::new(&mut ahead, request(args, plan, prompt.tokens.len()))?;
     if args.dry_run {
         let raw = plan.raw.as_ref();
         return Ok(if args.json { format!("{}\n", budget.json(raw)) } else { budget.text(raw) });
@@ -64,7 +65,10 @@ fn trace(args: &AttributeArgs, plan: &Plan) -> Result<String, Failure> {
         budget.check_disk(raw)?;
     }
     let planned = args.json.then(|| budget.json(plan.raw.as_ref()));
-    let model = Model::open(&plan.model, plan.kind, plan.device)?;
+    ahead.fetch()?;
+    budget.fetched(&plan.model.folder);
+    clock.lap("plan and fetch");
+    let model = Model::open(&plan.model.folder, plan.kind, plan.device)?;
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
     let set = TranscoderSet::open(&plan.transcoders, n_layers, d_model, model.wide_kind(), plan.device)?;
     clock.lap("open");
@@ -240,8 +244,8 @@ pub(crate) fn model_info(
 
 /// A model's name: as the set gives it, else as on the hub, else its folder's.
 fn model_name(plan: &Plan, by_the_set: Option<&str>) -> String {
-    let on_hub = || plan.model_name.as_ref().map(|name| name.repo.to_string());
-    by_the_set.map(str::to_owned).or_else(on_hub).unwrap_or_else(|| plan::folder_name(&plan.model))
+    let on_hub = || plan.model.name.as_ref().map(|name| name.repo.to_string());
+    by_the_set.map(str::to_owned).or_else(on_hub).unwrap_or_else(|| plan::folder_name(&plan.model.folder))
 }
 
 /// What flags of the Python command line mean here.

@@ -10,6 +10,7 @@ mod show;
 pub(crate) use show::{bytes, measured};
 
 use crate::failure::{Code, Failure};
+use crate::hub::{Ahead, Coming};
 use crate::machine;
 use crate::plan::RawFile;
 use circuit_attribution::budget::{Job, Phase, Step};
@@ -89,6 +90,8 @@ pub(crate) struct Budget {
     request: Request,
     active: Active,
     room: Room,
+    /// What has to be fetched before the work.
+    coming: Coming,
     /// What the process held when the plan was made.
     before: runtime::ProcessMemory,
     cuts: Cuts,
@@ -103,8 +106,14 @@ enum Level {
 }
 
 impl Budget {
-    /// Reads the headers of local folders and plans.
-    pub(crate) fn new(model: &Path, transcoders: &SetFolder, request: Request) -> Result<Self, Failure> {
+    /// Reads headers and plans. What has yet to come is taken over.
+    pub(crate) fn new(ahead: &mut Ahead, request: Request) -> Result<Self, Failure> {
+        let planned = Self::plan(ahead.model_headers(), ahead.set_headers(), request);
+        let planned = planned.map_err(|failure| ahead.named(failure))?;
+        Ok(Self { coming: std::mem::take(&mut ahead.coming), ..planned })
+    }
+
+    fn plan(model: &Path, transcoders: &SetFolder, request: Request) -> Result<Self, Failure> {
         let spec = Model::describe(model)?;
         match request.n_pos {
             0 => return Err(ModelError::EmptyPrompt.into()),
@@ -134,6 +143,7 @@ impl Budget {
             request,
             active,
             room: Room { host, device },
+            coming: Coming::default(),
             before,
             cuts: Cuts::default(),
         };
@@ -141,13 +151,26 @@ impl Budget {
         Ok(budget)
     }
 
+    /// All is here now; the model in this folder.
+    pub(crate) fn fetched(&mut self, model: &Path) {
+        self.model = model.into();
+        self.coming = Coming::default();
+    }
+
     /// How the work is cut.
     pub(crate) fn cuts(&self) -> Cuts {
         self.cuts
     }
 
-    /// Refuses what cannot fit however few features are active; gives a warning where it fits only if they are few.
+    /// Refuses what cannot fit however few features are active, and what the disk has no room for; gives a warning where it fits
+    /// only if they are few.
     pub(crate) fn check(&self) -> Result<Option<String>, Failure> {
+        let warning = self.check_memory()?;
+        self.coming.check()?;
+        Ok(warning)
+    }
+
+    fn check_memory(&self) -> Result<Option<String>, Failure> {
         let low = |cuts| self.job(Level::Low, cuts);
         if let Some(over) = self.over(&low(self.fitting_cuts(low))) {
             return Err(self.refusal(over, low));

@@ -3,7 +3,7 @@
 use crate::args::DoctorArgs;
 use crate::budget::{Budget, Request};
 use crate::failure::Failure;
-use crate::hub::Finder;
+use crate::hub::{Ahead, Finder};
 use crate::{machine, open};
 use circuit_model::tokenizer::Tokenizer;
 use circuit_torch::runtime;
@@ -58,13 +58,11 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<String, Failure> {
 /// The plan for the model and prompt that were named, if any were.
 fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
     let (Some(model), Some(set)) = (&args.model, &args.transcoder_set) else { return Ok(None) };
-    // A plan fetches nothing.
-    let (found, set) = Finder::new(true).pair(Some(model), set)?;
-    let (model, transcoders) = (found.folder.clone(), set.folder);
+    let mut ahead = Ahead::new(Finder::new(args.offline), Some(model), set, false)?;
     let n_pos = match args.tokens {
         Some(n) => n,
         None => {
-            let tokenizer = Tokenizer::open(&model).map_err(Failure::tokenizer)?;
+            let tokenizer = Tokenizer::open(&ahead.model.folder).map_err(Failure::tokenizer)?;
             open::prompt(&args.prompt, &tokenizer)?.tokens.len()
         }
     };
@@ -72,11 +70,11 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         kind: open::kind(args.dtype),
         device: open::device(args.device.as_deref())?,
         n_pos,
-        ignored: args.ignored_positions.or(found.ignored_positions()),
+        ignored: args.ignored_positions.or(ahead.model.ignored_positions()),
         n_targets: args.max_n_logits,
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
     };
-    Budget::new(&model, &transcoders, request).map(Some)
+    Budget::new(&mut ahead, request).map(Some)
 }

@@ -13,6 +13,11 @@ pub(crate) fn run(args: &DownloadArgs) -> Result<String, Failure> {
         return Err(Failure::usage("nothing to download: give -m, -t or both"));
     }
     let finder = Finder::new(false);
+    if args.dry_run {
+        let coming = finder.missing(args.model.as_deref(), args.transcoder_set.as_deref())?;
+        let refusal = coming.check().err().map(|failure| format!("{}\n", failure.message));
+        return Ok(coming.text("nothing: model and transcoders are here") + &refusal.unwrap_or_default());
+    }
     let (model, set) = finder.find(args.model.as_deref(), args.transcoder_set.as_deref(), false)?;
     let paths = model.map(|model| model.folder).into_iter().chain(set.map(|set| set.folder.path));
     Ok(paths.map(|path| format!("{}\n", path.display())).collect())

@@ -43,10 +43,10 @@ pub(crate) fn of_name(name: HubName, scan: Option<&str>, offline: bool) -> Resul
 }
 
 /// The pages of a set that was found on the hub; `None` if it came from elsewhere.
-pub(crate) fn of_set(set: &FoundSet, finder: Finder) -> Result<Option<RemoteFeatures>, Failure> {
+pub(crate) fn of_set(set: &FoundSet, offline: bool) -> Result<Option<RemoteFeatures>, Failure> {
     let Some(name) = &set.name else { return Ok(None) };
     let scans = names(name).into_iter().chain(set.scan.clone()).collect();
-    Ok(Some(remote(finder.into_hub()?, name.clone(), scans)))
+    Ok(Some(remote(Finder::new(offline).into_hub()?, name.clone(), scans)))
 }
 
 /// What graphs may call a set. A name without a revision answers to every revision.

@@ -3,14 +3,18 @@
 //! The one place that reads the hub's environment variables is `environment`, below; names of files that make up a model stand
 //! here too. Everything that is fetched is said before it begins. What a set consists of, `circuit-transcoder` knows.
 
+mod ahead;
 mod bars;
+mod coming;
 mod environment;
 
 use crate::failure::{Code, Failure};
 use crate::say::say;
+pub(crate) use ahead::Ahead;
 use bars::Bars;
 use circuit_hub::{Fetched, Hub, HubError, HubFile, HubName, RepoId, Revision, Snapshot};
 use circuit_transcoder::{SetFolder, SetOutline};
+pub(crate) use coming::Coming;
 pub(crate) use environment::user_cache;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -97,9 +101,20 @@ impl Finder {
 
     /// A model and a set, fetched together. Without a model it is the one that the set names.
     pub(crate) fn pair(&self, model: Option<&str>, set: &str) -> Result<(FoundModel, FoundSet), Failure> {
-        let (model, set) = self.find(model, Some(set), true)?;
+        let (model, set, wanted) = self.seek_pair(model, set)?;
+        self.fetch(&wanted)?;
+        Ok((model, set))
+    }
+
+    /// The same, with the files that have yet to be fetched.
+    fn seek_pair(
+        &self,
+        model: Option<&str>,
+        set: &str,
+    ) -> Result<(FoundModel, FoundSet, Vec<Wanted>), Failure> {
+        let Sought { model, set, wanted } = self.seek(model, Some(set), true)?;
         match (model, set) {
-            (Some(model), Some(set)) => Ok((model, set)),
+            (Some(model), Some(set)) => Ok((model, set, wanted)),
             _ => Err(Failure::usage("no model: give one with -m")),
         }
     }
@@ -111,6 +126,17 @@ impl Finder {
         set: Option<&str>,
         complete: bool,
     ) -> Result<(Option<FoundModel>, Option<FoundSet>), Failure> {
+        let sought = self.seek(model, set, complete)?;
+        self.fetch(&sought.wanted)?;
+        Ok((sought.model, sought.set))
+    }
+
+    /// What of either or both has yet to come. Only configs are fetched, which say what belongs to them.
+    pub(crate) fn missing(&self, model: Option<&str>, set: Option<&str>) -> Result<Coming, Failure> {
+        self.coming(&self.seek(model, set, false)?.wanted)
+    }
+
+    fn seek(&self, model: Option<&str>, set: Option<&str>, complete: bool) -> Result<Sought, Failure> {
         // What can be found to be wrong here is, before anything is asked for.
         let given = model.map(|model| place(model, "model")).transpose()?;
         let set = set.map(|set| self.outline(set)).transpose()?;
@@ -121,13 +147,8 @@ impl Finder {
         let mut wanted = Vec::new();
         let model = model.map(|model| self.model(model, Need::All, &mut wanted)).transpose()?;
         let addresses = set.as_ref().map(|set| self.set_files(set, &mut wanted)).transpose()?;
-        self.fetch(&wanted)?;
-        let set = set.zip(addresses).map(|(set, elsewhere)| {
-            let scan = set.name.as_ref().map(HubName::scan);
-            let folder = SetFolder { path: set.folder, elsewhere, scan };
-            FoundSet { folder, name: set.name, scan: set.outline.scan }
-        });
-        Ok((model, set))
+        let set = set.zip(addresses).map(|(set, elsewhere)| set.found(elsewhere));
+        Ok(Sought { model, set, wanted })
     }
 
     /// A set whose weights are on this machine already: to look at it, nothing large is fetched.
@@ -144,9 +165,7 @@ impl Finder {
             }
         }
         self.quietly_if_any(&wanted)?;
-        let scan = set.name.as_ref().map(HubName::scan);
-        let folder = SetFolder { path: set.folder, elsewhere, scan };
-        Ok(FoundSet { folder, name: set.name, scan: set.outline.scan })
+        Ok(set.found(elsewhere))
     }
 
     /// What the config of a set calls its feature pages, if it can be told.
@@ -237,21 +256,21 @@ impl Finder {
         let name = match place(text, "transcoder")? {
             Place::Local(folder) => {
                 let outline = SetOutline::read(&folder)?;
-                return Ok(Outlined { folder, name: None, outline });
+                return Ok(Outlined { folder, name: None, outline, configs: Vec::new() });
             }
             Place::Hub(name) => name,
         };
         let snapshot = self.snapshot(&name.repo, &name.revision())?;
-        let is_config = |file: &str| name.within(file).is_some_and(SetOutline::is_config);
-        let configs: Vec<_> = snapshot.files.keys().filter(|file| is_config(file)).collect();
+        let configs = configs_of(&name, &snapshot);
         if configs.is_empty() {
             return Err(no_set(&name, &snapshot));
         }
-        let configs: Vec<_> = configs.into_iter().map(|file| (Rc::clone(&snapshot), file.clone())).collect();
+        let configs: Vec<_> =
+            configs.into_iter().map(|file| (Rc::clone(&snapshot), name.file(file))).collect();
         self.quietly(&configs)?;
         let folder = below(snapshot.folder(), &name.folder);
         let outline = SetOutline::read(&folder)?;
-        Ok(Outlined { folder, name: Some(name), outline })
+        Ok(Outlined { folder, name: Some(name), outline, configs })
     }
 
     /// The files of a set that are on the hub; gives the places of those that it lists by address.
@@ -269,22 +288,27 @@ impl Finder {
             wanted.push((snapshot, file.path));
         }
         let Some(name) = &set.name else { return Ok(elsewhere) };
+        wanted.extend(set.configs.iter().cloned());
         let snapshot = self.snapshot(&name.repo, &name.revision())?;
         for file in &set.outline.files {
             wanted.push((Rc::clone(&snapshot), name.file(file)));
         }
         if !set.outline.lists_files {
-            let layers =
-                snapshot.files.keys().filter(|file| name.within(file).is_some_and(SetOutline::is_layer_file));
+            let is_layer = |file: &&String| name.within(file).is_some_and(SetOutline::is_layer_file);
+            let before = wanted.len();
+            let layers = snapshot.files.keys().filter(is_layer);
             wanted.extend(layers.map(|file| (Rc::clone(&snapshot), file.clone())));
+            if wanted.len() == before && snapshot.from_cache {
+                let cache = self.hub()?.config().cache.clone();
+                return Err(HubError::Offline { what: format!("{name}, but for its config,"), cache }.into());
+            }
         }
         Ok(elsewhere)
     }
 
     /// Fetches small files that decide what else is needed.
     fn quietly(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, Failure> {
-        let files: Vec<_> = wanted.iter().map(|(snapshot, file)| (&**snapshot, file.as_str())).collect();
-        Ok(self.hub()?.fetch(&files, &|_| ())?)
+        Ok(self.hub()?.fetch(&borrowed(wanted), &|_| ())?)
     }
 
     /// Says what is fetched, and fetches it.
@@ -292,33 +316,41 @@ impl Finder {
         if wanted.is_empty() {
             return Ok(());
         }
-        let hub = self.hub()?;
-        let files: Vec<_> = wanted.iter().map(|(snapshot, file)| (&**snapshot, file.as_str())).collect();
-        let looked: Vec<Fetched> =
-            files.iter().map(|(snapshot, file)| hub.look(snapshot, file)).collect::<Result<_, _>>()?;
-        let mut repos: Vec<(String, usize, u64, u64)> = Vec::new();
-        for ((snapshot, _), file) in files.iter().zip(&looked) {
-            let name = format!("{}@{}", snapshot.repo, snapshot.revision);
-            let at = repos.iter().position(|(known, ..)| *known == name).unwrap_or(repos.len());
-            if at == repos.len() {
-                repos.push((name, 0, 0, 0));
-            }
-            let (_, n, size, missing) = &mut repos[at];
-            (*n, *size, *missing) = (*n + 1, *size + file.size, *missing + file.missing);
+        let (hub, looked) = (self.hub()?, self.look(wanted)?);
+        for line in Coming::new(hub, wanted, &looked).announcements() {
+            say(line);
         }
-        for (name, n, size, missing) in repos.iter().filter(|(.., missing)| *missing > 0) {
-            say(format_args!(
-                "fetching {name}: {n} files, {}, of which {} to come",
-                bytes(*size),
-                bytes(*missing)
-            ));
-        }
+        let files = borrowed(wanted);
         let bars = Bars::new(&files, &looked);
         let done = hub.fetch(&files, &|event| bars.tell(event));
         bars.finish();
         done?;
         Ok(())
     }
+
+    /// What of some files has yet to come.
+    fn coming(&self, wanted: &[Wanted]) -> Result<Coming, Failure> {
+        if wanted.is_empty() {
+            return Ok(Coming::default());
+        }
+        Ok(Coming::new(self.hub()?, wanted, &self.look(wanted)?))
+    }
+
+    fn look(&self, wanted: &[Wanted]) -> Result<Vec<Fetched>, Failure> {
+        let hub = self.hub()?;
+        Ok(wanted.iter().map(|(snapshot, file)| hub.look(snapshot, file)).collect::<Result<_, _>>()?)
+    }
+}
+
+fn borrowed(wanted: &[Wanted]) -> Vec<(&Snapshot, &str)> {
+    wanted.iter().map(|(snapshot, file)| (&**snapshot, file.as_str())).collect()
+}
+
+/// What was asked for, and the files of it that are on the hub.
+struct Sought {
+    model: Option<FoundModel>,
+    set: Option<FoundSet>,
+    wanted: Vec<Wanted>,
 }
 
 /// A set whose config is there.
@@ -326,9 +358,18 @@ struct Outlined {
     folder: PathBuf,
     name: Option<HubName>,
     outline: SetOutline,
+    /// Its config files, where they are on the hub.
+    configs: Vec<Wanted>,
 }
 
 impl Outlined {
+    /// The set, given the places of what it lists by address.
+    fn found(self, elsewhere: BTreeMap<String, PathBuf>) -> FoundSet {
+        let scan = self.name.as_ref().map(HubName::scan);
+        let folder = SetFolder { path: self.folder, elsewhere, scan };
+        FoundSet { folder, name: self.name, scan: self.outline.scan }
+    }
+
     /// The model that the set names.
     fn model(&self) -> Result<Place, Failure> {
         let missing = || {
@@ -365,6 +406,11 @@ fn below(folder: &Path, name: &str) -> PathBuf {
     if name.is_empty() { folder.into() } else { folder.join(name) }
 }
 
+/// The config files of the set in a folder of a repository, relative to it.
+fn configs_of<'a>(name: &HubName, snapshot: &'a Snapshot) -> Vec<&'a str> {
+    SetOutline::configs(snapshot.files.keys().filter_map(|file| name.within(file)))
+}
+
 /// A folder of a repository that holds no set; perhaps one below does.
 fn no_set(name: &HubName, snapshot: &Snapshot) -> Failure {
     let below: Vec<_> = snapshot
@@ -385,7 +431,12 @@ fn no_set(name: &HubName, snapshot: &Snapshot) -> Failure {
 /// Whether a name on the hub is that of a set.
 pub(crate) fn is_set_on_hub(finder: &Finder, name: &HubName) -> Result<bool, Failure> {
     let snapshot = finder.snapshot(&name.repo, &name.revision())?;
-    Ok(snapshot.files.keys().any(|file| name.within(file).is_some_and(SetOutline::is_config)))
+    Ok(!configs_of(name, &snapshot).is_empty())
+}
+
+/// Whether a file holds weights, by its name.
+pub(crate) fn is_tensor_file(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".npz")
 }
 
 /// Bytes for a reader.
@@ -402,9 +453,9 @@ pub(crate) fn bytes(n: u64) -> String {
     if unit == "bytes" { format!("{n} bytes") } else { format!("{value:.1} {unit}") }
 }
 
-impl From<HubError> for Failure {
-    fn from(error: HubError) -> Self {
-        let code = match &error {
+impl Failure {
+    pub(crate) fn of_hub(error: &HubError) -> Self {
+        let code = match error {
             HubError::NoSpace { .. } | HubError::Io { .. } => Code::Output,
             HubError::Name(_) | HubError::Setup { .. } => Code::Usage,
             _ => Code::Input,
@@ -414,6 +465,12 @@ impl From<HubError> for Failure {
             Some(advice) => failure.hint(advice),
             None => failure,
         }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        Self::of_hub(&error)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::args::InspectArgs;
 use crate::failure::{Code, Failure};
-use crate::hub::{Finder, Place, bytes, place};
+use crate::hub::{Finder, Place, bytes, is_tensor_file, place};
 use circuit_hub::{HubError, HubFile, HubName, Snapshot};
 use circuit_torch::{StoredHeader, tensor_headers};
 use circuit_transcoder::SetOutline;
@@ -32,10 +32,6 @@ pub(crate) fn run(args: &InspectArgs) -> Result<String, Failure> {
         return Err(Failure::new(Code::Input, format!("{}: no .safetensors or .npz file", args.path)));
     }
     Ok(if args.json { as_json(&files) } else { as_text(&files) })
-}
-
-fn is_tensor_file(name: &str) -> bool {
-    name.ends_with(".safetensors") || name.ends_with(".npz")
 }
 
 fn local(path: &Path, finder: &Finder) -> Result<Vec<Inspected>, Failure> {

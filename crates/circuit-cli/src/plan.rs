@@ -2,7 +2,7 @@
 
 use crate::args::{AttributeArgs, ThresholdArgs};
 use crate::failure::{Code, Failure};
-use crate::hub::Finder;
+use crate::hub::{Ahead, Finder, FoundModel};
 use crate::open;
 use crate::say::say;
 use crate::serve;
@@ -12,7 +12,6 @@ use circuit_format::{
     write_safetensors,
 };
 use circuit_graph::{Graph, Thresholds};
-use circuit_hub::HubName;
 use circuit_index::NodeLayout;
 use circuit_transcoder::SetFolder;
 use std::path::{Path, PathBuf};
@@ -72,11 +71,9 @@ impl RawFile {
 
 /// What `attribute` will do.
 pub(crate) struct Plan {
-    pub(crate) model: PathBuf,
-    /// What the model is called on the hub, if it comes from there.
-    pub(crate) model_name: Option<HubName>,
-    /// How many leading positions are ignored, where the model's name tells.
-    pub(crate) ignored_positions: Option<usize>,
+    /// The model, which has a name where it comes from the hub. Its weights may still have to be fetched.
+    pub(crate) model: FoundModel,
+    /// The transcoders, likewise.
     pub(crate) transcoders: SetFolder,
     pub(crate) kind: Kind,
     pub(crate) dtype: &'static str,
@@ -90,7 +87,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(args: &AttributeArgs) -> Result<Self, Failure> {
+    /// The plan, and what it is made for as far as that is known before weights are fetched.
+    pub(crate) fn new(args: &AttributeArgs) -> Result<(Self, Ahead), Failure> {
         if !args.prompt.given() {
             return Err(open::no_prompt());
         }
@@ -123,28 +121,16 @@ impl Plan {
         open::set_threads(args.model.threads)?;
         let device = open::device(args.model.device.as_deref())?;
         let (kind, dtype) = (open::kind(args.model.dtype), args.model.dtype.name());
-        // The last thing, since it may fetch gigabytes.
-        let finder = Finder::new(args.model.offline || args.dry_run); // A plan fetches nothing.
-        let (model, set) = finder.pair(args.model.model.as_deref(), &args.model.transcoder_set)?;
+        // The last thing, since it may take a while.
+        let finder = Finder::new(args.model.offline);
+        let (model, set) = (args.model.model.as_deref(), &args.model.transcoder_set);
+        let ahead = Ahead::new(finder, model, set, !args.dry_run)?;
         if let Some(server) = &mut server {
-            server.show_pages_of(&set, finder)?;
+            server.show_pages_of(&ahead.set, args.model.offline)?;
         }
-        let (model_name, ignored_positions) = (model.name.clone(), model.ignored_positions());
-        let (model, transcoders) = (model.folder, set.folder);
-        Ok(Self {
-            model,
-            model_name,
-            ignored_positions,
-            transcoders,
-            kind,
-            dtype,
-            device,
-            thresholds,
-            raw,
-            json,
-            view,
-            server,
-        })
+        let (model, transcoders) = (ahead.model.clone(), ahead.set.folder.clone());
+        let plan = Self { model, transcoders, kind, dtype, device, thresholds, raw, json, view, server };
+        Ok((plan, ahead))
     }
 }
 

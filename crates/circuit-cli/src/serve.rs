@@ -6,7 +6,7 @@
 use crate::args::{AttributeArgs, PORT, ServeArgs};
 use crate::failure::{Code, Failure};
 use crate::feature_pages;
-use crate::hub::{Finder, FoundSet};
+use crate::hub::FoundSet;
 use circuit_hub::HubName;
 use circuit_server::{FeatureFolder, Frontend, Limits, RemoteFeatures, Server, ServerConfig, ServerError};
 use std::future::Future;
@@ -80,8 +80,8 @@ impl Plan {
     }
 
     /// Shows the pages of the set that was traced with, too: whoever names a set on the hub may be shown what belongs to it.
-    pub(crate) fn show_pages_of(&mut self, set: &FoundSet, finder: Finder) -> Result<(), Failure> {
-        self.config.remote_features.extend(feature_pages::of_set(set, finder)?);
+    pub(crate) fn show_pages_of(&mut self, set: &FoundSet, offline: bool) -> Result<(), Failure> {
+        self.config.remote_features.extend(feature_pages::of_set(set, offline)?);
         Ok(())
     }
 }

@@ -61,6 +61,13 @@ fn open_set(args: &SetArgs, offline: bool, ready: &Ready) -> Result<TranscoderSe
     let folder = found.ok_or_else(|| Failure::usage("no transcoder set"))?.folder;
     let (spec, model) = (ready.model.spec(), &ready.model);
     let set = TranscoderSet::open(&folder, spec.n_layers(), spec.d_model, model.wide_kind(), model.device())?;
+    if set.is_joint() {
+        let message = format!(
+            "{}: its features are chosen over all layers together, and this command goes layer by layer",
+            folder.path.display()
+        );
+        return Err(Failure::new(Code::Input, message));
+    }
     Ok(set)
 }
 

@@ -122,6 +122,12 @@ pub enum HubError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A server that sends a whole file where a part of it is asked for.
+    #[error("{url}: the server answers no ranges")]
+    NoRanges {
+        /// What was asked for.
+        url: String,
+    },
     /// A name that would lead out of the cache.
     #[error("{repo}: it lists `{path}`, which is no name of a file below a folder")]
     UnsafeName {
@@ -198,6 +204,9 @@ impl HubError {
             Self::Damaged { .. } => "nothing of it was kept; try again, and check what stands between you and the hub".into(),
             Self::NoSpace { .. } => {
                 "`circuit-tracer cache list` shows what could go; HF_HUB_CACHE moves the cache elsewhere".into()
+            }
+            Self::NoRanges { .. } => {
+                "a mirror in HF_ENDPOINT, or a proxy, keeps parts of files from being read; `circuit-tracer download` brings them whole".into()
             }
             Self::NotCached { .. } => "`circuit-tracer cache list` shows what there is".into(),
             _ => return None,

@@ -100,7 +100,7 @@ impl Hub {
     ) -> Result<Vec<PathBuf>, HubError> {
         let looked: Vec<_> =
             files.iter().map(|(snapshot, file)| self.look(snapshot, file)).collect::<Result<_, _>>()?;
-        self.check_space(looked.iter().map(|file| file.missing).sum())?;
+        self.check_room(looked.iter().map(|file| file.missing).sum())?;
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let failure: Mutex<Option<HubError>> = Mutex::new(None);
         let work = || {
@@ -128,16 +128,24 @@ impl Hub {
         }
     }
 
-    /// Refuses what cannot fit before anything is asked for.
-    fn check_space(&self, needed: u64) -> Result<(), HubError> {
-        let cache = &self.config.cache;
-        let there = cache.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        // A file system that does not tell is not a full one.
-        let Ok(found) = rustix::fs::statvfs(there) else { return Ok(()) };
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        match needed > 0 && needed.saturating_add(SPARE) > free {
-            true => Err(HubError::NoSpace { cache: cache.clone(), free, needed }),
-            false => Ok(()),
+    /// What the cache's disk has free, bytes; `None` where it does not tell.
+    #[must_use]
+    pub fn free_room(&self) -> Option<u64> {
+        let there = self.config.cache.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let found = rustix::fs::statvfs(there).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Refuses what the cache's disk has no room for; [`Hub::fetch`] does so before anything is asked for.
+    ///
+    /// # Errors
+    /// If there is too little room for so many bytes. A file system that does not tell is not a full one.
+    pub fn check_room(&self, needed: u64) -> Result<(), HubError> {
+        match self.free_room() {
+            Some(free) if needed > 0 && needed.saturating_add(SPARE) > free => {
+                Err(HubError::NoSpace { cache: self.config.cache.clone(), free, needed })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -46,7 +46,7 @@ impl Hub {
         let whole = n == size && response.status() == 200;
         if response.status() != 206 && !whole {
             // Reading all of a large file for a few bytes of it is not what was asked for.
-            return Err(HubError::Answer { url, reason: "the server answers no ranges".into() });
+            return Err(HubError::NoRanges { url });
         }
         let mut bytes = Vec::new();
         let read = response.into_reader().take(n).read_to_end(&mut bytes);

@@ -10,6 +10,11 @@ use circuit_transcoder::TranscoderError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterventionError {
+    /// A set of whose features a layer alone does not tell which are active.
+    #[error(
+        "features of this set are chosen over all layers together: what an edit changes below would need what is above"
+    )]
+    Joint,
     /// A layer that the transcoders do not have.
     #[error("there is no layer {layer}: the transcoders have {n_layers}")]
     NoSuchLayer {

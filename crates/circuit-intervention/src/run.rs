@@ -100,11 +100,14 @@ impl<'a> Interventions<'a> {
     /// A model and its transcoders; the first `ignored` positions have no features.
     ///
     /// # Errors
-    /// If the two have different numbers of layers.
+    /// If the two have different numbers of layers, or features are chosen over all layers together.
     pub fn new(model: &'a Model, set: &'a TranscoderSet, ignored: usize) -> Result<Self, InterventionError> {
         let (found, expected) = (set.layers().len(), model.spec().n_layers());
         if found != expected {
             return Err(InterventionError::Layers { found, expected });
+        }
+        if set.is_joint() {
+            return Err(InterventionError::Joint);
         }
         Ok(Self { model, set, ignored })
     }

@@ -80,9 +80,13 @@ pub(crate) fn encode(
     ignored: usize,
     cuts: Cuts,
 ) -> Result<Vec<ActiveFeatures>, ReplacementError> {
-    let layers = set.layers().iter().zip(inputs).enumerate();
-    let found = layers.map(|(l, (transcoder, input))| transcoder.encode_in(input, ignored, l, cuts));
-    Ok(found.collect::<Result<_, _>>()?)
+    let mut found = Vec::new();
+    for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
+        found.push(transcoder.encode_in(input, ignored, l, cuts)?);
+        // After each layer, so that no more than one layer's candidates are held at a time.
+        set.choose(&mut found)?;
+    }
+    Ok(found)
 }
 
 /// How much of each layer's `outputs` the transcoders leave unexplained when they read `inputs`. Unlike [`Parts::new`] it keeps no
@@ -101,8 +105,14 @@ pub(crate) fn unexplained(
         let nowhere = Tensor::zeros([0], (Kind::Int64, output.device()));
         left.push(output - transcoder.reconstruct(&nothing, &nowhere, input));
     }
+    // What is chosen over all layers is chosen first, and never many.
+    let mut chosen =
+        if set.is_joint() { encode(set, inputs, ignored, cuts)? } else { Vec::new() }.into_iter();
     for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
-        let features = transcoder.encode_in(input, ignored, l, cuts)?;
+        let features = match chosen.next() {
+            Some(features) => features,
+            None => transcoder.encode_in(input, ignored, l, cuts)?,
+        };
         each_write(transcoder, &features, few, |j, piece, rows| {
             let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
             if let Some(left) = left.get_mut(l + j) {

@@ -26,9 +26,10 @@ pub(crate) struct MappedFile(MmapMut);
 
 impl MappedFile {
     pub(crate) fn new(file: &File) -> std::io::Result<Self> {
+        // Without a promise that every page could be copied: Linux refuses that for a file larger than the memory.
         // SAFETY: weights are read-only by everybody's convention; a file cut off while mapped ends the process with SIGBUS,
         // as it does for every program that maps weights. No reference to the bytes is handed out, only tensors.
-        let map = unsafe { MmapOptions::new().map_copy(file) }?;
+        let map = unsafe { MmapOptions::new().no_reserve_swap().map_copy(file) }?;
         maps().insert(map.as_ptr() as usize, map.len());
         Ok(Self(map))
     }
@@ -81,3 +82,17 @@ fn advise(first: usize, start: usize, end: usize) {
 
 #[cfg(not(target_os = "linux"))]
 fn advise(_first: usize, _start: usize, _end: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use super::MappedFile;
+
+    #[test]
+    fn a_file_larger_than_the_memory_can_be_mapped() {
+        let file = tempfile::tempfile().unwrap();
+        // Takes no room: nothing is written but its length.
+        file.set_len(1 << 42).unwrap();
+        let map = MappedFile::new(&file).unwrap();
+        assert_eq!((map.len(), map[(1 << 42) - 1]), (1 << 42, 0));
+    }
+}

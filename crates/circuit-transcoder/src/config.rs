@@ -1,6 +1,7 @@
 //! The config of a transcoder set: what kind it is, and which sites it reads and writes.
 //!
-//! That is `config.yaml`, or for a run of sparsify the `cfg.json` of each layer.
+//! That is `config.yaml`, for a run of sparsify the `cfg.json` of each layer, and for a set whose features are chosen jointly
+//! `config.json`.
 
 use crate::layout::numbered;
 use crate::{SetFolder, TranscoderError};
@@ -49,6 +50,8 @@ pub(crate) enum Selection {
     TopK(usize),
     /// Of the k largest those above 0.
     ReluTopK(usize),
+    /// Those above 0 that are, weighed by norms, the k largest for each layer of all layers together.
+    JointTopK(usize),
 }
 
 /// `k` of sets that do not state it: that of the one published set of this kind.
@@ -76,6 +79,8 @@ pub(crate) enum ConfigFamily {
     CircuitTracer,
     /// `layers.N.mlp/cfg.json`.
     Sparsify,
+    /// `config.json` beside encoders, decoders and their norms.
+    Joint,
 }
 
 /// A model's name, a scan, and a list of files.
@@ -93,6 +98,7 @@ impl Config {
         match () {
             () if folder.join(CONFIG).exists() => Self::circuit_tracer(set),
             () if folder.join(sparsify_config(0)).exists() => Self::sparsify(folder),
+            () if is_joint(folder) => Self::joint(folder),
             () => Err(TranscoderError::NoConfig { path: folder.clone(), below: sets_below(folder) }),
         }
     }
@@ -112,6 +118,8 @@ impl Config {
             Selection::Threshold | Selection::JumpRelu => (None, None),
             Selection::TopK(k) => (Some("topk"), Some(k)),
             Selection::ReluTopK(k) => (Some("relu_topk"), Some(k)),
+            // Not rewritten: a `config.yaml` has no words for it.
+            Selection::JointTopK(_) => (None, None),
         };
         [
             line("model_name", self.model_name.as_deref().map(text)),
@@ -127,7 +135,7 @@ impl Config {
 
     /// Whether a folder has a config of a transcoder set.
     pub(crate) fn exists(folder: &Path) -> bool {
-        folder.join(CONFIG).exists() || folder.join(sparsify_config(0)).exists()
+        folder.join(CONFIG).exists() || folder.join(sparsify_config(0)).exists() || is_joint(folder)
     }
 
     /// The model that a config names and the files that it lists, before those have to be there.
@@ -230,6 +238,39 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A set whose features are chosen over all layers, by activations that are weighed by the norms of what features write.
+    fn joint(folder: &Path) -> Result<Self, TranscoderError> {
+        let path = folder.join(JOINT_CONFIG);
+        let bad = |reason: String| TranscoderError::Config { path: path.clone(), reason };
+        // JSON is YAML.
+        let raw: RawJoint = serde_saphyr::from_str(&read(&path).map_err(bad)?)
+            .map_err(|e| bad(first_line(&e.to_string())))?;
+        if raw.k == 0 {
+            return Err(bad("`k` is 0, expected a positive number".into()));
+        }
+        Ok(Self {
+            family: ConfigFamily::Joint,
+            kind: SetKind::CrossLayer,
+            model_name: None,
+            scan: None,
+            reads: LayerSite::ResidMid,
+            writes: LayerSite::MlpRawOut,
+            files: None,
+            selection: Selection::JointTopK(raw.k),
+            path,
+        })
+    }
+}
+
+/// The keys of such a config that count; how many features there are and how wide they are, the tensors say themselves.
+#[derive(Deserialize)]
+struct RawJoint {
+    k: usize,
+    #[serde(rename = "d_feature")]
+    _d_feature: usize,
+}
+
 impl Raw {
     fn read(path: &Path) -> Result<Self, TranscoderError> {
         let bad = |reason: String| TranscoderError::Config { path: path.into(), reason };
@@ -246,6 +287,21 @@ pub(crate) const CONFIG: &str = "config.yaml";
 
 /// The config of a layer in a run of sparsify.
 pub(crate) const SPARSIFY_CONFIG: &str = "layers.{}.mlp/cfg.json";
+
+/// The config of a set whose features are chosen jointly. Models have a file of that name too; on a hub norms beside it tell.
+pub(crate) const JOINT_CONFIG: &str = "config.json";
+pub(crate) const JOINT_NORMS: &str = "W_dec_norm.safetensors";
+
+/// Whether a folder's `config.json` is that of such a set: no model's says how many features there are.
+fn is_joint(folder: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Marked {
+        #[serde(rename = "d_feature")]
+        _d_feature: IgnoredAny,
+    }
+    let text = read(&folder.join(JOINT_CONFIG));
+    text.is_ok_and(|text| serde_saphyr::from_str::<Marked>(&text).is_ok())
+}
 
 fn sparsify_config(layer: usize) -> String {
     numbered(SPARSIFY_CONFIG, layer)

@@ -40,6 +40,11 @@ impl Conversion {
         let folder = folder.into();
         let config = Config::open(&folder)?;
         let files = SetFiles::find(&folder.path, &config)?;
+        if files.layout.norms.is_some() {
+            let reason = "its features are chosen over all layers by norms, for which the mapped layout has no place; its files \
+                          are used as they lie already";
+            return Err(TranscoderError::Config { path: config.path, reason: reason.into() });
+        }
         let (from, n_layers) = (files.layout, files.n_layers()?);
         let d_model = from.d_model(&files.open(0)?);
         Ok(Self { folder, from, n_layers, d_model, config })
@@ -122,6 +127,7 @@ impl Conversion {
             Ok(self.from.parts(&store, 0, self.n_layers, self.d_model)?.W_skip.is_some())
         };
         Ok(match (self.config.kind, self.config.selection) {
+            (_, Selection::JointTopK(_)) => Some("features chosen over all layers"),
             (_, Selection::ReluTopK(_)) => Some("activation relu_topk (of the k largest those above 0)"),
             (SetKind::CrossLayer, Selection::TopK(_)) => Some("activation topk of a cross-layer set"),
             (SetKind::CrossLayer, _) if skip()? => {

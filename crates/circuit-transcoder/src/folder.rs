@@ -77,10 +77,16 @@ impl SetOutline {
         Self { model_name, scan, addresses, lists_files, files }
     }
 
-    /// Whether a file of this name (relative to the set's folder) is a config of a set.
+    /// Of the files of a folder, by their names relative to it, those that are the config of a set; none if there is no set.
     #[must_use]
-    pub fn is_config(name: &str) -> bool {
-        name == config::CONFIG || layer_in(name, config::SPARSIFY_CONFIG).is_some()
+    pub fn configs<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
+        let is_config =
+            |name: &&str| *name == config::CONFIG || layer_in(name, config::SPARSIFY_CONFIG).is_some();
+        let configs: Vec<_> = names.clone().filter(is_config).collect();
+        match configs.is_empty() && names.clone().any(|name| name == config::JOINT_NORMS) {
+            true => names.filter(|name| *name == config::JOINT_CONFIG).collect(),
+            false => configs,
+        }
     }
 
     /// Whether a file of this name is one that a set has when it does not list its files, in any layout that is known.
@@ -120,7 +126,10 @@ mod tests {
         ] {
             assert!(!SetOutline::is_layer_file(name), "{name}");
         }
-        assert!(SetOutline::is_config("config.yaml") && SetOutline::is_config("layers.0.mlp/cfg.json"));
-        assert!(!SetOutline::is_config("config.json") && !SetOutline::is_config("sub/config.yaml"));
+        let configs = |names: &'static [&str]| SetOutline::configs(names.iter().copied());
+        assert_eq!(configs(&["a", "config.yaml", "config.json"]), ["config.yaml"]);
+        assert_eq!(configs(&["layers.0.mlp/cfg.json", "layers.1.mlp/cfg.json"]).len(), 2);
+        assert!(configs(&["config.json", "model.safetensors", "sub/config.yaml"]).is_empty());
+        assert_eq!(configs(&["W_dec_norm.safetensors", "config.json"]), ["config.json"]);
     }
 }

@@ -7,7 +7,7 @@
 use crate::TranscoderError;
 use crate::config::{Config, ConfigFamily, Selection, SetKind};
 use crate::transcoder::{Activation, Transcoder};
-use circuit_torch::{Stored, TensorStore, release};
+use circuit_torch::{Stored, TensorStore, TorchError, release};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -32,10 +32,12 @@ pub(crate) struct Layout {
     pub(crate) W_dec: &'static str,
     /// Whether the outputs of a cross-layer set are all layers, not those from its own up.
     W_dec_from_first: bool,
-    /// `[n_features]`.
+    /// `[n_features]`. Where features have norms there are no biases.
     pub(crate) b_enc: &'static str,
     /// `[d_model]`.
     pub(crate) b_dec: &'static str,
+    /// `[n_features]`, where features are chosen by them over all layers.
+    pub(crate) norms: Option<&'static str>,
     /// `[n_features]`, may be absent.
     pub(crate) threshold: &'static str,
     /// `[d_model, d_model]`, may be absent.
@@ -53,6 +55,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     GEMMA_SCOPE_2_CROSS,
     GEMMA_SCOPE_2_STACKED,
     SPARSIFY,
+    JOINT,
 ];
 
 pub(crate) const PER_LAYER: Layout = Layout {
@@ -67,6 +70,7 @@ pub(crate) const PER_LAYER: Layout = Layout {
     W_dec_from_first: false,
     b_enc: "b_enc",
     b_dec: "b_dec",
+    norms: None,
     threshold: "activation_function.threshold",
     W_skip: "W_skip",
     W_skip_turned: false,
@@ -131,6 +135,13 @@ const SPARSIFY: Layout = Layout {
     ..PER_LAYER
 };
 
+const JOINT: Layout = Layout {
+    name: "encoder and decoder files with decoder norms",
+    for_sets: (ConfigFamily::Joint, SetKind::CrossLayer),
+    norms: Some("W_dec_norm_{}"),
+    ..CROSS_LAYER
+};
+
 /// A layer of a set for a model.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -147,7 +158,7 @@ impl Layout {
         let rank = |name: &str| store.shape(&numbered(name, 0)).map(<[i64]>::len);
         file.extension().is_some_and(|extension| extension == self.extension)
             && self.needed_names().iter().all(|name| rank(name).is_some())
-            && rank(self.b_enc) == Some(if self.stacked { 2 } else { 1 })
+            && rank(self.norms.unwrap_or(self.b_enc)) == Some(if self.stacked { 2 } else { 1 })
     }
 
     /// How many layers a stacked file holds.
@@ -157,7 +168,8 @@ impl Layout {
 
     /// The width of the model, by the biases of the first layer.
     pub(crate) fn d_model(&self, store: &TensorStore) -> i64 {
-        store.shape(&numbered(self.b_dec, 0)).and_then(|shape| shape.last().copied()).unwrap_or(0)
+        let wide = if self.norms.is_some() { self.W_enc } else { self.b_dec };
+        store.shape(&numbered(wide, 0)).and_then(|shape| shape.last().copied()).unwrap_or(0)
     }
 
     /// In words: its name, its files, and the tensors without which it is none.
@@ -169,8 +181,11 @@ impl Layout {
         format!("{} ({files} with {})", self.name, self.needed_names().join(", "))
     }
 
-    fn needed_names(&self) -> [&'static str; 4] {
-        [self.W_enc, self.W_dec, self.b_enc, self.b_dec]
+    fn needed_names(&self) -> Vec<&'static str> {
+        match self.norms {
+            Some(norms) => vec![self.W_enc, self.W_dec, norms],
+            None => vec![self.W_enc, self.W_dec, self.b_enc, self.b_dec],
+        }
     }
 
     /// Finds one layer's tensors in a set of `n_layers` layers and width `d_model`. All that is stored must be part of it. Nothing
@@ -184,8 +199,9 @@ impl Layout {
     ) -> Result<Parts, TranscoderError> {
         let name = |name: &str| numbered(name, layer);
         let (d, n_layers) = (d_model, n_layers as i64);
-        // The number of features is that of the biases; every other tensor must agree with it.
-        let f = store.shape(&name(self.b_enc)).and_then(|s| s.last().copied()).unwrap_or(0);
+        // The number of features is that of the biases, or norms; every other tensor must agree with it.
+        let f =
+            store.shape(&name(self.norms.unwrap_or(self.b_enc))).and_then(|s| s.last().copied()).unwrap_or(0);
         let stored = |part: &str, shape: &[i64]| -> Result<Stored, TranscoderError> {
             Ok(match self.stacked {
                 false => store.stored(&name(part), shape)?,
@@ -209,18 +225,24 @@ impl Layout {
             }
         };
         let W_skip = optional(self.W_skip, &[d, d])?;
+        let bias = |part: &str, n: i64| match self.norms {
+            None => stored(part, &[n]),
+            Some(_) => Ok(Tensor::f_zeros([n], (Kind::Float, Device::Cpu)).map_err(TorchError::from)?.into()),
+        };
         let parts = Parts {
             W_enc,
             W_dec,
-            b_enc: stored(self.b_enc, &[f])?,
-            b_dec: stored(self.b_dec, &[d])?,
+            b_enc: bias(self.b_enc, f)?,
+            b_dec: bias(self.b_dec, d)?,
+            norms: self.norms.map(|norms| stored(norms, &[f])).transpose()?,
             threshold: optional(self.threshold, &[f])?,
             W_skip: if self.W_skip_turned { W_skip.map(|w| w.turned()).transpose()? } else { W_skip },
         };
         match store.unused().first() {
             None => Ok(parts),
             Some((path, unknown)) => {
-                let names = self.needed_names().into_iter().chain([self.threshold, self.W_skip]);
+                let optional = if self.norms.is_some() { vec![] } else { vec![self.threshold, self.W_skip] };
+                let names = self.needed_names().into_iter().chain(optional);
                 let known = names.map(name).collect::<Vec<_>>().join(", ");
                 Err(TranscoderError::UnknownTensor { path: (*path).into(), name: (*unknown).into(), known })
             }
@@ -229,8 +251,9 @@ impl Layout {
 
     /// Whether what a layer holds fits the activation function that the config names.
     pub(crate) fn check_activation(&self, config: &Config, parts: &Parts) -> Result<(), TranscoderError> {
-        let threshold = parts.threshold.as_ref().map(Stored::to_tensor).transpose()?;
-        activation(config, threshold, parts.b_enc.size()[0]).map(drop)
+        let read = |part: &Option<Stored>| part.as_ref().map(Stored::to_tensor).transpose();
+        let (threshold, norms) = (read(&parts.threshold)?, read(&parts.norms)?);
+        activation(config, threshold, norms, (parts.b_enc.size()[0], 1)).map(drop)
     }
 
     /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
@@ -257,8 +280,9 @@ impl Layout {
         let optional = |part: &str, stored: Option<&Stored>| stored.map(|t| small(part, t)).transpose();
         let b_enc = small(self.b_enc, &parts.b_enc)?;
         let threshold = optional(self.threshold, parts.threshold.as_ref())?;
+        let norms = optional(self.norms.unwrap_or_default(), parts.norms.as_ref())?;
         Ok(Transcoder {
-            activation: activation(config, threshold, b_enc.size()[0])?,
+            activation: activation(config, threshold, norms, (b_enc.size()[0], at.n_layers))?,
             b_enc,
             b_dec: small(self.b_dec, &parts.b_dec)?,
             W_skip: optional(self.W_skip, parts.W_skip.as_ref())?,
@@ -281,6 +305,8 @@ pub(crate) struct Parts {
     pub(crate) b_enc: Stored,
     /// `[d_model]`.
     pub(crate) b_dec: Stored,
+    /// `[n_features]`.
+    pub(crate) norms: Option<Stored>,
     /// `[n_features]`.
     pub(crate) threshold: Option<Stored>,
     /// `[d_model, d_model]`, the skip being `x W_skip^T`.
@@ -317,14 +343,21 @@ pub(crate) fn numbered(name: &str, layer: usize) -> String {
     name.replace("{}", &layer.to_string())
 }
 
-/// The activation function that a config and the presence of thresholds describe, for `n_features` features.
+/// The activation function that a config and the presence of thresholds or norms describe, for so many features in so many layers.
 fn activation(
     config: &Config,
     threshold: Option<Tensor>,
-    n_features: i64,
+    norms: Option<Tensor>,
+    (n_features, n_layers): (i64, usize),
 ) -> Result<Activation, TranscoderError> {
     let bad = |reason: String| Err(TranscoderError::Config { path: config.path.clone(), reason });
     let few = |k| bad(format!("k = {k}, but the set has only {n_features} features per layer"));
+    if let (Selection::JointTopK(k), Some(norms)) = (config.selection, norms) {
+        return match k > n_features as usize {
+            true => few(k),
+            false => Ok(Activation::JointTopK { k: k * n_layers, norms }),
+        };
+    }
     match (threshold, config.selection) {
         (Some(threshold), Selection::Threshold) => Ok(Activation::JumpRelu { threshold }),
         (Some(threshold), Selection::JumpRelu) => Ok(Activation::JumpRelu { threshold }),
@@ -335,6 +368,9 @@ fn activation(
         (None, Selection::TopK(k) | Selection::ReluTopK(k)) if k > n_features as usize => few(k),
         (None, Selection::TopK(k)) => Ok(Activation::TopK { k }),
         (None, Selection::ReluTopK(k)) => Ok(Activation::ReluTopK { k }),
+        (None, Selection::JointTopK(_)) => {
+            bad("features are chosen by norms, but the files hold none".into())
+        }
         (Some(_), _) => bad("activation is topk, but the files hold thresholds".into()),
     }
 }

@@ -3,12 +3,13 @@
 use crate::config::{Config, SetKind};
 use crate::files::SetFiles;
 use crate::layout::Place;
-use crate::transcoder::Transcoder;
+use crate::transcoder::{Activation, ActiveFeatures, Transcoder};
 use crate::{SetFolder, TranscoderError};
 use circuit_index::LayerSite;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 /// What a set says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,51 @@ impl TranscoderSet {
     #[must_use]
     pub fn layers(&self) -> &[Transcoder] {
         &self.layers
+    }
+
+    /// Whether features are chosen over all layers together, so that a layer alone does not tell which of its features are active.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.activation, Activation::JointTopK { .. }))
+    }
+
+    /// Of the features that were found in the first layers, those that are active when only these layers count: all, but where
+    /// features are chosen over all layers. Then those stay whose activations, weighed by their norms, are the k largest of a
+    /// position; of equal ones the first.
+    ///
+    /// # Errors
+    /// If LibTorch fails.
+    pub fn choose(&self, found: &mut [ActiveFeatures]) -> Result<(), TranscoderError> {
+        let mut by_position: BTreeMap<i64, Vec<(f64, usize, usize)>> = BTreeMap::new();
+        let mut most = 0;
+        for (layer, (transcoder, features)) in self.layers.iter().zip(&*found).enumerate() {
+            let Activation::JointTopK { k, norms } = &transcoder.activation else { return Ok(()) };
+            most = *k;
+            let norms = norms.f_index_select(0, &features.indices)?;
+            let scores = features.values.f_mul(&norms)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
+            let places = Vec::<i64>::try_from(features.positions.f_to_device(Device::Cpu)?)?;
+            for (i, (score, place)) in Vec::<f64>::try_from(scores)?.into_iter().zip(places).enumerate() {
+                by_position.entry(place).or_default().push((score, layer, i));
+            }
+        }
+        let mut kept = vec![Vec::new(); found.len()];
+        for mut scored in by_position.into_values() {
+            // Stable: equal ones stay in the order of layers and features.
+            scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+            for (_, layer, i) in scored.into_iter().take(most) {
+                kept[layer].push(i as i64);
+            }
+        }
+        for (features, mut kept) in found.iter_mut().zip(kept) {
+            if (kept.len() as i64) < features.values.size()[0] {
+                kept.sort_unstable();
+                let kept = Tensor::from_slice(&kept).f_to_device(features.values.device())?;
+                for part in [&mut features.positions, &mut features.indices, &mut features.values] {
+                    *part = part.f_index_select(0, &kept)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The layers whose features write at a layer: itself, and those below that reach so far.

@@ -91,9 +91,15 @@ impl TranscoderSet {
                 let part = PartSizes { kind, bytes, access, turned };
                 Ok((header.numbers / share, part))
             };
-            let (n_features, width) = (part(layout.b_enc)?.0, part(layout.b_dec)?.0);
+            let ((n_features, width), wide) = match layout.norms {
+                None => ((part(layout.b_enc)?.0, part(layout.b_dec)?.0), layout.b_dec),
+                Some(norms) => {
+                    let n = part(norms)?.0;
+                    ((n, part(layout.W_enc)?.0 / n.max(1)), layout.W_enc)
+                }
+            };
             if width != d_model as u64 {
-                return Err(wrong_width(&store, numbered(layout.b_dec, l), width, d_model).into());
+                return Err(wrong_width(&store, numbered(wide, l), width, d_model).into());
             }
             let (in_decoder, decoder) = part(layout.W_dec)?;
             let outputs = (in_decoder / (n_features * width).max(1)) as usize;
@@ -111,7 +117,8 @@ impl TranscoderSet {
         }
         let at_most = match config.selection {
             Selection::Threshold | Selection::JumpRelu => None,
-            Selection::TopK(k) | Selection::ReluTopK(k) => Some(k),
+            // Chosen over all layers, it is a mean: no more than that in all.
+            Selection::TopK(k) | Selection::ReluTopK(k) | Selection::JointTopK(k) => Some(k),
         };
         let files = lengths.into_iter().collect();
         Ok(SetSizes { reads: config.reads, writes: config.writes, files, at_most, layers })

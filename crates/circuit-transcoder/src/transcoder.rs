@@ -45,6 +45,14 @@ pub enum Activation {
         /// How many are kept at most.
         k: usize,
     },
+    /// `max(x, 0)` of those whose products with `norms` are the k largest of all layers at a position; 0 elsewhere. A layer alone
+    /// tells which of its own may be among them; [`TranscoderSet::choose`](crate::TranscoderSet::choose) decides.
+    JointTopK {
+        /// How many are kept at most, of all layers together.
+        k: usize,
+        /// `[n_features]`: how much a feature's activation weighs.
+        norms: Tensor,
+    },
 }
 
 /// The transcoder of one layer.
@@ -105,6 +113,12 @@ impl Transcoder {
             }
             Activation::TopK { k } => largest(pre, *k),
             Activation::ReluTopK { k } => largest(pre, *k).relu(),
+            Activation::JointTopK { k, norms } => {
+                let acts = pre.relu();
+                let k = (*k as i64).min(acts.size()[1]);
+                let (_, indices) = (&acts * norms.to_kind(acts.kind())).topk(k, -1, true, false);
+                acts.zeros_like().scatter_(-1, &indices, &acts.gather(-1, &indices, false))
+            }
         }
     }
 
@@ -200,7 +214,7 @@ impl Transcoder {
                 &pre * passes.to_kind(pre.kind())
             }
             // Whether a feature is among the largest depends on all of them.
-            Activation::TopK { .. } | Activation::ReluTopK { .. } => {
+            Activation::TopK { .. } | Activation::ReluTopK { .. } | Activation::JointTopK { .. } => {
                 let all = self.activate(&self.pre_activations(x));
                 all.gather(1, &features.unsqueeze(-1), false).squeeze_dim(-1)
             }

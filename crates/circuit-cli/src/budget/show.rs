@@ -65,7 +65,12 @@ impl Budget {
         line("  model", format!("{:>10}  of {}", bytes(reading.weights), files(&self.weights.files)));
         line("  encoders", format!("{:>10}  of {}", bytes(reading.encoders), files(&self.set.files)));
         line("  decoder rows", format!("{:>10}  those of active features", bytes(reading.decoder_rows)));
-        line("  download", "nothing: both are local folders".into());
+
+        line("\ndownload", String::new());
+        let _ = write!(text, "{}", self.coming.text("nothing: model and transcoders are here"));
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:20} {value}");
+        };
 
         let device = if gpu { device_name(self.request.device) } else { String::new() };
         let header = format!("{:>10} {:>10} {device:>10}", "allocated", "mapped");
@@ -182,7 +187,8 @@ impl Budget {
                 "encoder_bytes": reading.encoders,
                 "decoder_row_bytes": reading.decoder_rows,
             },
-            "download_bytes": 0,
+            "download_bytes": self.coming.missing(),
+            "download": self.coming.json(),
             "this_program": {
                 "allocated_bytes": self.before.allocated + LIBRARY.0,
                 "mapped_bytes": self.before.resident - self.before.allocated + LIBRARY.1,

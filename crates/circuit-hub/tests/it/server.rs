@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -27,6 +28,9 @@ pub(crate) enum Fault {
     Long,
     /// All of the file, whatever range was asked for.
     NoRange,
+    /// The answer comes only after so long.
+    #[allow(dead_code, reason = "one of the two packages that use this file has no need of it")]
+    Late(Duration),
 }
 
 #[derive(Default)]
@@ -38,6 +42,8 @@ struct State {
     faults: Vec<(String, Fault)>,
     /// Requests: method-less path, range, whether a token came.
     log: Vec<Request>,
+    /// Bytes sent of large files.
+    sent: u64,
     /// Repositories whose files need this token.
     gated: BTreeMap<String, String>,
 }
@@ -108,6 +114,12 @@ impl TestHub {
         self.state.lock().unwrap().gated.insert(repo.into(), token.into());
     }
 
+    /// Bytes of large files sent since the last call.
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) fn sent(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().unwrap().sent)
+    }
+
     /// What was asked for since the last call.
     pub(crate) fn log(&self) -> Vec<Request> {
         std::mem::take(&mut self.state.lock().unwrap().log)
@@ -158,7 +170,13 @@ fn serve(stream: TcpStream, port: u16, state: &Mutex<State>) {
             Some(Fault::Status(status, headers)) => Answer::status(*status, headers),
             _ => answer(&state, &request, port, fault.as_ref()),
         };
+        if path.starts_with("/cdn/") {
+            state.sent += answer.body.len() as u64;
+        }
         drop(state);
+        if let Some(Fault::Late(pause)) = &fault {
+            std::thread::sleep(*pause);
+        }
         if !answer.send(&stream, &fault) {
             let _ = stream.shutdown(Shutdown::Both);
             return;
