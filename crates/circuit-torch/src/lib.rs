@@ -15,6 +15,6 @@ mod stored;
 pub use error::{TorchError, guard};
 pub use files::{Access, TensorFile, TensorHeader, TensorStore};
 pub use headers::{StoredHeader, tensor_headers};
-pub use pages::release;
+pub use pages::{populate, release};
 pub use shim::{inference_mode, tensor_over};
 pub use stored::Stored;

@@ -1,7 +1,8 @@
 //! Mapped files as memory: which addresses are maps, and giving their pages back.
 //!
 //! Pages of a mapped file that were touched count as memory of the process until the system wants them back. [`release`] gives
-//! them back at once: what was read once is not held while the next thing is read. Not here: what files hold.
+//! them back at once: what was read once is not held while the next thing is read. [`populate`] takes them at once. Not here: what
+//! files hold.
 #![allow(unsafe_code, reason = "mapping a file, and advice about its pages")]
 
 use memmap2::{MmapMut, MmapOptions};
@@ -54,6 +55,23 @@ impl Drop for MappedFile {
 ///
 /// What an operation in place wrote into a mapped tensor is forgotten.
 pub fn release(tensor: &Tensor) {
+    advise(tensor, Advice::Release);
+}
+
+/// Makes the pages behind a tensor that lies in a mapped file this process's at once, reading what is not in the system's cache: one
+/// call instead of an interruption every few pages. Does nothing to any other tensor, nor where the system has no such call.
+pub fn populate(tensor: &Tensor) {
+    advise(tensor, Advice::Populate);
+}
+
+#[derive(Clone, Copy)]
+enum Advice {
+    Release,
+    Populate,
+}
+
+/// Advice about the pages behind a tensor, if it lies in a mapped file.
+fn advise(tensor: &Tensor, advice: Advice) {
     if tensor.device() != Device::Cpu || tensor.numel() == 0 {
         return;
     }
@@ -61,27 +79,31 @@ pub fn release(tensor: &Tensor) {
     let (sizes, strides) = (tensor.size(), tensor.stride());
     let last = sizes.iter().zip(strides).map(|(size, stride)| (size - 1) * stride).sum::<i64>() as usize;
     let end = start + (last + 1) * tensor.kind().elt_size_in_bytes();
-    let maps = maps();
-    let Some((&first, &len)) = maps.range(..=start).next_back() else { return };
-    if end > first + len {
-        return;
-    }
-    advise(first, start, end);
+    // Reading takes its time: the list of maps must not wait for it. The tensor keeps the map alive.
+    let first = match maps().range(..=start).next_back() {
+        Some((&first, &len)) if end <= first + len => first,
+        _ => return,
+    };
+    advise_pages(first, start, end, advice);
 }
 
 /// Advice about the whole pages around `start..end`, which lies in the map that begins at `first`.
 #[cfg(target_os = "linux")]
-fn advise(first: usize, start: usize, end: usize) {
+fn advise_pages(first: usize, start: usize, end: usize, advice: Advice) {
     // SAFETY: takes a number, gives a number.
     let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
     let start = (start / page * page).max(first);
+    let advice = match advice {
+        Advice::Release => libc::MADV_DONTNEED,
+        Advice::Populate => libc::MADV_POPULATE_READ,
+    };
     // SAFETY: the range lies in one of our maps (checked by the caller, who holds a tensor that keeps the map alive), whose pages
     // are the file's own: they come back with the same bytes. Maps begin at pages, and the system rounds the length up.
-    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) };
 }
 
 #[cfg(not(target_os = "linux"))]
-fn advise(_first: usize, _start: usize, _end: usize) {}
+fn advise_pages(_first: usize, _start: usize, _end: usize, _advice: Advice) {}
 
 #[cfg(test)]
 mod tests {

@@ -112,6 +112,11 @@ impl Stored {
         }
     }
 
+    /// Takes the pages of its file at once, as [`pages::populate`].
+    pub fn populate(&self) {
+        pages::populate(&self.tensor);
+    }
+
     /// Gives the pages of its file back, as [`pages::release`].
     pub fn release(&self) {
         pages::release(&self.tensor);
@@ -208,6 +213,9 @@ mod tests {
         let sum = |t: &Tensor| t.sum(Kind::Double).double_value(&[]);
         let before = mapped();
         assert_eq!(sum(&stored.to_tensor().unwrap()), 0.0);
+        let touched = mapped();
+        stored.release();
+        stored.populate();
         let (read, tail) = (mapped(), stored.narrow(0, n / 2, n / 2).unwrap());
         tail.release();
         let half = mapped();
@@ -216,7 +224,8 @@ mod tests {
         assert_eq!(sum(&stored.to_tensor().unwrap()), 0.0);
         if cfg!(target_os = "linux") {
             // 64 MiB of them; other tests map a little at the same time.
-            let story = format!("{before} {read} {half} {after}");
+            let story = format!("{before} {touched} {read} {half} {after}");
+            assert!(touched >= before + 56, "{story}");
             assert!(read >= before + 56 && half <= read - 24 && after <= read - 56, "{story}");
         }
         // What is no part of a map is left alone.

@@ -266,7 +266,9 @@ impl<'a> Encoder<'a> {
     /// Some features' rows, one after the other: products are rounded by how matrices lie, and a set must give the same numbers
     /// in every layout.
     fn piece(&self, first: i64, len: i64, like: &Tensor) -> Result<Tensor, TorchError> {
-        let weights = self.transcoder.W_enc.narrow(0, first, len)?.to_tensor()?;
+        let stored = self.transcoder.W_enc.narrow(0, first, len)?;
+        stored.populate();
+        let weights = stored.to_tensor()?;
         Ok(weights.f_to_device(like.device())?.f_to_kind(like.kind())?.f_contiguous()?)
     }
 
