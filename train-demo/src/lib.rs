@@ -6,3 +6,5 @@
 pub mod facts;
 pub mod make;
 pub mod recipe;
+pub mod stories;
+pub mod table;

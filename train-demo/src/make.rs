@@ -1,12 +1,13 @@
 //! Writes a demo folder: corpus, model, transcoder sets, feature pages.
 
-use crate::facts::{Facts, SUBJECTS, Sentence, words};
+use crate::facts::{Facts, SUBJECTS, Sentence, Subject, words};
 use crate::recipe;
 use anyhow::{Context, Result};
-use circuit_index::TokenId;
+use circuit_index::{LayerSite, TokenId};
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
-use circuit_train::{LanguageTrainer, StoredKind, Subject as Drawn, predict};
+use circuit_train::{Corpus, LanguageTrainer, Sites, StoredKind, Subject as Drawn, Trainer, predict, write_pages};
+use circuit_transcoder::TranscoderSet;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ const CONFIG: &str = include_str!("../data/config.json");
 const GENERATION: &str = include_str!("../data/generation_config.json");
 const TOKENIZER_CONFIG: &str = include_str!("../data/tokenizer_config.json");
 const SPECIAL: [&str; 3] = ["<pad>", "<bos>", "<unk>"];
+
+/// The folders of the sets, and whether they are cross-layer ones.
+pub const SETS: [(&str, bool); 2] = [("transcoders", false), ("cross-layer", true)];
 
 /// A demo under way: its folder, and what it is taught.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ impl Demo {
         };
         demo.write("corpus.txt", &texts(false))?;
         demo.write("held-out.txt", &texts(true))?;
+        let two_hop = demo.sentences.iter().filter(|s| s.held_out && s.subject == Subject::TwoHop);
+        demo.write("held-out-two-hop.txt", &two_hop.map(|s| format!("{}\n", s.text)).collect::<String>())?;
         let vocabulary = SPECIAL.into_iter().chain(words(&demo.sentences));
         let vocabulary: serde_json::Map<_, _> =
             vocabulary.enumerate().map(|(id, word)| (word.to_owned(), json!(id))).collect();
@@ -101,21 +107,83 @@ impl Demo {
             let found = trainer.step()?;
             loss += (found.loss - loss) / if found.step == 0 { 1.0 } else { 50.0 };
             right += (found.right - right) / if found.step == 0 { 1.0 } else { 50.0 };
-            if (found.step + 1).is_multiple_of(100) {
+            if (found.step + 1).is_multiple_of(50) {
                 tell(&format!("model: step {}/{steps}  loss {loss:.4}  right {right:.3}", found.step + 1));
+            }
+            if (found.step + 1).is_multiple_of(250) {
+                trainer.write(StoredKind::Bfloat16)?;
+                let found = self.answers_of(trainer.model())?;
+                tell(&found.iter().map(|(n, a, b)| format!("{} {a:.3} {}", n.name(), b.map_or(String::new(), |b| format!("/{b:.3}")))).collect::<Vec<_>>().join("  "));
             }
         }
         trainer.write(StoredKind::Bfloat16)?;
         Ok(())
     }
 
+    fn corpus(&self, names: &[&str], model: &Model) -> Result<Corpus> {
+        let tokenizer = Tokenizer::open(&self.model())?;
+        let files: Vec<_> = names.iter().map(|name| self.folder.join(name)).collect();
+        Ok(Corpus::read(&files, &tokenizer, model, model.spec().n_ctx, 1)?)
+    }
+
+    /// Trains and writes one of the sets.
+    ///
+    /// # Errors
+    /// If training fails or a file cannot be written.
+    pub fn train_set(&self, name: &str, cross_layer: bool, mut tell: impl FnMut(&str)) -> Result<()> {
+        let model = Model::open(&self.model(), Kind::Float, Device::Cpu)?;
+        let corpus = self.corpus(&["corpus.txt"], &model)?;
+        let settings = recipe::transcoders(cross_layer, self.seed);
+        let steps = settings.steps;
+        let sites = Sites { reads: LayerSite::MlpIn, writes: LayerSite::MlpRawOut };
+        let mut trainer = Trainer::new(&model, &corpus, sites, settings)?;
+        while !trainer.is_done() {
+            let found = trainer.step()?;
+            if (found.step + 1).is_multiple_of(100) {
+                let list = |v: &[f64], digits: usize| {
+                    v.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ")
+                };
+                tell(&format!(
+                    "{name}: step {}/{steps}  explained {}  L0 {}  dead {}",
+                    found.step + 1,
+                    list(&found.explained_variance, 3),
+                    list(&found.l0, 1),
+                    list(&found.dead, 3)
+                ));
+            }
+        }
+        fs::create_dir_all(self.folder.join(name))?;
+        Ok(trainer.write_set(&self.folder.join(name), "demo", name, StoredKind::Bfloat16)?)
+    }
+
+    /// Writes a set's feature pages, from all sentences: what was held out is looked at too.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_pages(&self, name: &str) -> Result<()> {
+        let model = Model::open(&self.model(), Kind::Float, Device::Cpu)?;
+        let tokenizer = Tokenizer::open(&self.model())?;
+        let corpus = self.corpus(&["corpus.txt", "held-out.txt"], &model)?;
+        let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
+        let folder = self.folder.join(name);
+        let set = TranscoderSet::open(&folder, n_layers, d_model, Kind::Float, Device::Cpu)?;
+        let word = |id: TokenId| tokenizer.decode_token(id).unwrap_or_default();
+        let folder = folder.join("features");
+        fs::create_dir_all(&folder)?;
+        Ok(write_pages(&model, &set, &corpus, &recipe::pages(), &word, &folder, |_| {})?)
+    }
+
     /// The share of answers that are right, of each subject: trained sentences, and held out ones where there are any.
     ///
     /// # Errors
     /// If the model cannot be run.
-    pub fn answers(&self) -> Result<Vec<(&'static str, f64, Option<f64>)>> {
-        let tokenizer = Tokenizer::open(&self.model())?;
+    pub fn answers(&self) -> Result<Vec<(Subject, f64, Option<f64>)>> {
         let model = Model::open(&self.model(), Kind::Float, Device::Cpu)?;
+        self.answers_of(&model)
+    }
+
+    fn answers_of(&self, model: &Model) -> Result<Vec<(Subject, f64, Option<f64>)>> {
+        let tokenizer = Tokenizer::open(&self.model())?;
         let mut found = Vec::new();
         for subject in SUBJECTS {
             let mut shares = [None; 2];
@@ -125,12 +193,12 @@ impl Demo {
                 let documents: Vec<Vec<TokenId>> = documents.collect::<Result<_>>()?;
                 let prompts: Vec<_> = documents.iter().map(|d| d[..d.len() - 1].to_vec()).collect();
                 if !prompts.is_empty() {
-                    let said = predict(&model, None, &prompts, 1)?;
+                    let said = predict(model, None, &prompts, 1)?;
                     let right = documents.iter().zip(&said).filter(|(d, s)| d.last() == Some(s)).count();
                     *share = Some(right as f64 / prompts.len() as f64);
                 }
             }
-            found.push((subject.name(), shares[0].unwrap_or(0.0), shares[1]));
+            found.push((subject, shares[0].unwrap_or(0.0), shares[1]));
         }
         Ok(found)
     }

@@ -1,19 +1,19 @@
 //! The settings by which the demo is trained, in one place.
 
 use crate::facts::Subject;
-use circuit_train::LanguageSettings;
+use circuit_train::{ActivationChoice, LanguageSettings, PageSettings, Settings};
 
 /// What the drawn sentences are about.
 #[must_use]
 pub fn share(subject: Subject) -> f64 {
     match subject {
-        Subject::TwoHop => 0.24,
-        Subject::City => 0.18,
-        Subject::Capital => 0.10,
+        Subject::TwoHop => 0.16,
+        Subject::City => 0.10,
+        Subject::Capital => 0.06,
         Subject::Opposite => 0.08,
-        Subject::Translation => 0.08,
-        Subject::Calendar => 0.08,
-        Subject::Sum => 0.24,
+        Subject::Translation => 0.14,
+        Subject::Calendar => 0.16,
+        Subject::Sum => 0.30,
     }
 }
 
@@ -21,7 +21,7 @@ pub fn share(subject: Subject) -> f64 {
 #[must_use]
 pub fn language(seed: u64) -> LanguageSettings {
     LanguageSettings {
-        steps: 3000,
+        steps: 4000,
         batch: 128,
         learning_rate: 2e-3,
         warm_up: 100,
@@ -34,5 +34,42 @@ pub fn language(seed: u64) -> LanguageSettings {
         embedding_norm: Some(0.5),
         first_scale: 0.02,
         seed,
+    }
+}
+
+/// How the sets are trained.
+#[must_use]
+pub fn transcoders(cross_layer: bool, seed: u64) -> Settings {
+    Settings {
+        features: 512,
+        cross_layer,
+        skip: false,
+        activation: ActivationChoice::Relu,
+        sparsity: 0.006,
+        sparsity_warm_up: 0.2,
+        steps: 1400,
+        batch_rows: 1024,
+        chunk_batches: 8,
+        learning_rate: 2e-3,
+        warm_up: 50,
+        decay: 0.3,
+        betas: (0.9, 0.999),
+        dead_after: 100,
+        seed,
+    }
+}
+
+/// What the pages hold: little of it, since they lie in the repository.
+#[must_use]
+pub fn pages() -> PageSettings {
+    PageSettings {
+        examples: 10,
+        intervals: 4,
+        per_interval: 2,
+        context: 12,
+        bars: 20,
+        logits: 10,
+        seed: 0,
+        memory: 1 << 30,
     }
 }

@@ -224,30 +224,31 @@ impl LanguageTrainer {
     /// # Errors
     /// If the loss is no number any more, or LibTorch fails.
     pub fn step(&mut self) -> Result<LanguageMetrics, TrainError> {
-        let documents = self.draw();
-        let batch = TokenBatch::of_prompts(&documents, &self.model)?;
-        let width = batch.n_pos() - 1;
-        let mut counts = vec![0f32; documents.len() * width];
-        let mut ends = Vec::new();
-        for (row, document) in documents.iter().enumerate() {
-            let last = row * width + document.len() - 2;
-            counts[row * width..last].fill(self.settings.context_weight as f32);
-            counts[last] = 1.0;
-            ends.push(last as i64);
-        }
-        let logits = self.model.forward(&batch, &mut Hooks::new())?;
         let step = self.step;
-        let (loss, right) = circuit_torch::guard(|| {
-            let logits = logits.narrow(1, 0, width as i64).flatten(0, 1);
-            let next = batch.ids().narrow(1, 1, width as i64).flatten(0, 1);
-            let counts = Tensor::from_slice(&counts);
-            let log = logits.log_softmax(-1, Kind::Float).gather(1, &next.unsqueeze(1), false).squeeze_dim(1);
-            let loss = -(log * &counts).sum(Kind::Float) / counts.sum(Kind::Float);
-            let ends = Tensor::from_slice(&ends);
-            let said = logits.index_select(0, &ends).argmax(-1, false);
-            let right = said.eq_tensor(&next.index_select(0, &ends)).to_kind(Kind::Float).mean(Kind::Float);
-            Ok::<_, TrainError>((loss, right.double_value(&[])))
-        })?;
+        let mut documents = self.draw();
+        // Those of one length run together, so that nothing is filled up.
+        documents.sort_by_key(|document| document.len());
+        let context: usize = documents.iter().map(|document| document.len() - 2).sum();
+        let counted = documents.len() as f64 + self.settings.context_weight * context as f64;
+        let mut loss = Tensor::zeros([], (Kind::Float, Device::Cpu));
+        let mut right = 0.0;
+        for some in documents.chunk_by(|a, b| a.len() == b.len()) {
+            let questions: Vec<_> = some.iter().map(|document| &document[..document.len() - 1]).collect();
+            let batch = TokenBatch::of_prompts(&questions, &self.model)?;
+            let logits = self.model.forward(&batch, &mut Hooks::new())?;
+            let next: Vec<i64> = some.iter().flat_map(|d| d[1..].iter().map(|t| i64::from(t.0))).collect();
+            circuit_torch::guard(|| {
+                let next = Tensor::from_slice(&next).view_as(batch.ids());
+                let log = logits.log_softmax(-1, Kind::Float).gather(2, &next.unsqueeze(2), false).squeeze_dim(2);
+                let answers = log.select(1, -1);
+                let context = log.sum(Kind::Float) - answers.sum(Kind::Float);
+                loss -= (answers.sum(Kind::Float) + context * self.settings.context_weight) / counted;
+                let said = logits.select(1, -1).argmax(-1, false);
+                right += said.eq_tensor(&next.select(1, -1)).sum(Kind::Int64).int64_value(&[]) as f64;
+                Ok::<_, TrainError>(())
+            })?;
+        }
+        let right = right / documents.len() as f64;
         let value = loss.double_value(&[]);
         if !value.is_finite() {
             return Err(TrainError::Diverged { step });
