@@ -133,7 +133,8 @@ impl Demo {
     pub fn train_set(&self, name: &str, cross_layer: bool, mut tell: impl FnMut(&str)) -> Result<()> {
         let model = Model::open(&self.model(), Kind::Float, Device::Cpu)?;
         let corpus = self.corpus(&["corpus.txt"], &model)?;
-        let settings = recipe::transcoders(cross_layer, self.seed);
+        let mut settings = recipe::transcoders(cross_layer, self.seed);
+        if let Ok(n) = std::env::var("STEPS") { settings.steps = n.parse()?; }
         let steps = settings.steps;
         let sites = Sites { reads: LayerSite::MlpIn, writes: LayerSite::MlpRawOut };
         let mut trainer = Trainer::new(&model, &corpus, sites, settings)?;

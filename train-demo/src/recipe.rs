@@ -47,6 +47,7 @@ pub fn transcoders(cross_layer: bool, seed: u64) -> Settings {
         activation: ActivationChoice::Relu,
         sparsity: 0.006,
         sparsity_warm_up: 0.2,
+        relative_error: true,
         steps: 1400,
         batch_rows: 1024,
         chunk_batches: 8,

@@ -4,11 +4,11 @@
 //! into several, each with the special token in front.
 
 use crate::TrainError;
+use crate::seeded::Fingerprint;
 use circuit_index::TokenId;
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
@@ -87,14 +87,14 @@ impl Corpus {
 
     /// A number that changes with the corpus, to tell runs apart.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut sum = Fingerprint::default();
         for document in &self.documents {
             for token in document {
-                token.0.hash(&mut hasher);
+                sum.add(token.0);
             }
-            u32::MAX.hash(&mut hasher);
+            sum.add(u32::MAX);
         }
-        self.ignored.hash(&mut hasher);
-        hasher.finish()
+        sum.add(self.ignored as u32);
+        sum.finish()
     }
 }

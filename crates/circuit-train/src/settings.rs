@@ -37,6 +37,8 @@ pub struct Settings {
     pub sparsity_warm_up: f64,
     /// Steps.
     pub steps: usize,
+    /// Whether an error counts in relation to what it is an error of: rows in which little is written weigh as much as others.
+    pub relative_error: bool,
     /// Rows of a step.
     pub batch_rows: usize,
     /// Steps whose rows are mixed with each other.
