@@ -27,6 +27,7 @@ fn settings(activation: ActivationChoice) -> Settings {
         activation,
         sparsity: 0.001,
         sparsity_warm_up: 0.2,
+        relative_error: false,
         steps: 20,
         batch_rows: 16,
         chunk_batches: 2,
@@ -153,7 +154,7 @@ fn pages_of_the_demo_read_back_and_a_second_run_finds_them_done() {
     assert!(matches!(write(&other), Err(TrainError::OtherRun { .. })));
 
     let read = PackedFeatures::open(&pages).unwrap();
-    let batch: Vec<_> = corpus.documents().iter().collect();
+    let batch: Vec<_> = (0..corpus.len()).map(|d| corpus.document(d).unwrap()).collect();
     let (mut known, mut unknown) = (0, 0);
     for layer in 0..4 {
         assert_eq!(read.n_features(Layer(layer)), 512);

@@ -203,7 +203,12 @@ impl Facts {
                 for n in 1..names.len() {
                     let later = names[(i + n) % names.len()];
                     let plural = if n == 1 { "" } else { "s" };
-                    say(Subject::Calendar, format!("time : {n} {unit}{plural} after {name} is"), later, false);
+                    say(
+                        Subject::Calendar,
+                        format!("time : {n} {unit}{plural} after {name} is"),
+                        later,
+                        false,
+                    );
                 }
             }
         }

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use circuit_index::{LayerSite, TokenId};
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
-use circuit_train::{Corpus, LanguageTrainer, Sites, StoredKind, Subject as Drawn, Trainer, predict, write_pages};
+use circuit_train::{
+    Corpus, LanguageTrainer, Sites, StoredKind, Subject as Drawn, Trainer, predict, write_pages,
+};
 use circuit_transcoder::TranscoderSet;
 use serde_json::{Value, json};
 use std::fs;
@@ -113,7 +115,15 @@ impl Demo {
             if (found.step + 1).is_multiple_of(250) {
                 trainer.write(StoredKind::Bfloat16)?;
                 let found = self.answers_of(trainer.model())?;
-                tell(&found.iter().map(|(n, a, b)| format!("{} {a:.3} {}", n.name(), b.map_or(String::new(), |b| format!("/{b:.3}")))).collect::<Vec<_>>().join("  "));
+                tell(
+                    &found
+                        .iter()
+                        .map(|(n, a, b)| {
+                            format!("{} {a:.3} {}", n.name(), b.map_or(String::new(), |b| format!("/{b:.3}")))
+                        })
+                        .collect::<Vec<_>>()
+                        .join("  "),
+                );
             }
         }
         trainer.write(StoredKind::Bfloat16)?;
@@ -134,7 +144,9 @@ impl Demo {
         let model = Model::open(&self.model(), Kind::Float, Device::Cpu)?;
         let corpus = self.corpus(&["corpus.txt"], &model)?;
         let mut settings = recipe::transcoders(cross_layer, self.seed);
-        if let Ok(n) = std::env::var("STEPS") { settings.steps = n.parse()?; }
+        if let Ok(n) = std::env::var("STEPS") {
+            settings.steps = n.parse()?;
+        }
         let steps = settings.steps;
         let sites = Sites { reads: LayerSite::MlpIn, writes: LayerSite::MlpRawOut };
         let mut trainer = Trainer::new(&model, &corpus, sites, settings)?;

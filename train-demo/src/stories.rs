@@ -87,8 +87,9 @@ impl Stories<'_> {
         let states = self.facts.states.iter().enumerate();
         let cities: Vec<(usize, &String)> =
             states.flat_map(|(s, state)| state.cities.iter().map(move |city| (s, city))).collect();
-        let plain =
-            |city: &String| -> Result<_> { Ok(Request { tokens: self.tokens(&two_hop(city))?, edits: vec![] }) };
+        let plain = |city: &String| -> Result<_> {
+            Ok(Request { tokens: self.tokens(&two_hop(city))?, edits: vec![] })
+        };
         let requests: Vec<_> = cities.iter().map(|(_, city)| plain(city)).collect::<Result<_>>()?;
         // Of each feature and state: on how many cities it fires, and the sum of its activations there.
         let mut sums: BTreeMap<(i64, (usize, i64)), BTreeMap<usize, (f64, f64)>> = BTreeMap::new();

@@ -191,8 +191,7 @@ impl Measured<'_> {
     }
 
     fn replaced(&mut self, name: &str, set: &TranscoderSet) -> Result<()> {
-        let (prompts, answers): (Vec<_>, Vec<_>) =
-            self.questions(Subject::TwoHop, None)?.into_iter().unzip();
+        let (prompts, answers): (Vec<_>, Vec<_>) = self.questions(Subject::TwoHop, None)?.into_iter().unzip();
         let said = predict(&self.model, Some(set), &prompts, 1)?;
         let right = said.iter().zip(&answers).filter(|(a, b)| a == b).count() as f64 / prompts.len() as f64;
         self.line(
@@ -204,12 +203,7 @@ impl Measured<'_> {
         Ok(())
     }
 
-    fn scores(
-        &mut self,
-        name: &str,
-        set: &TranscoderSet,
-        first: Option<[f64; 2]>,
-    ) -> Result<[f64; 2]> {
+    fn scores(&mut self, name: &str, set: &TranscoderSet, first: Option<[f64; 2]>) -> Result<[f64; 2]> {
         let mut prompts = self.questions(Subject::TwoHop, Some(true))?;
         prompts.shuffle(&mut self.chance(1));
         prompts.truncate(SCORED);
@@ -244,7 +238,10 @@ impl Measured<'_> {
         let graph = Graph {
             prompt: String::new(),
             tokens: tokens.to_vec(),
-            token_strings: tokens.iter().map(|t| self.tokenizer.decode_token(*t)).collect::<Result<_, _>>()?,
+            token_strings: tokens
+                .iter()
+                .map(|t| self.tokenizer.decode_token(*t))
+                .collect::<Result<_, _>>()?,
             active: replacement.active().to_vec(),
             activations: Vec::<f32>::try_from(replacement.activations().to_kind(Kind::Float))?,
             selected: found.selected,
@@ -287,8 +284,11 @@ impl Measured<'_> {
         let plain = stories.steer(&meanings, &pairs, 0.0, 1.0)?;
         let mut swapped = [0; 2];
         for (by_language, right) in [false, true].into_iter().zip(&mut swapped) {
-            let pairs =
-                stories.pairs_of_opposites(SWAPPED, by_language, &mut self.chance(3 + u64::from(by_language)));
+            let pairs = stories.pairs_of_opposites(
+                SWAPPED,
+                by_language,
+                &mut self.chance(3 + u64::from(by_language)),
+            );
             *right = stories.swap_opposites(&pairs)?;
         }
         let texas = stories.state("Texas")?;
@@ -345,7 +345,8 @@ impl Measured<'_> {
             let label = record["automatic_label"].as_str().unwrap_or_default();
             let (on, promotes) = label.split_once("; promotes ").unwrap_or((label, ""));
             let on = on.trim_start_matches("automatic: on ").split(", ").collect::<Vec<_>>();
-            let is_texas = |word: &&&str| of_texas.cities.iter().any(|c| c == **word) || **word == of_texas.name;
+            let is_texas =
+                |word: &&&str| of_texas.cities.iter().any(|c| c == **word) || **word == of_texas.name;
             state += usize::from(2 * on.iter().filter(is_texas).count() > on.len());
             says += usize::from(promotes.split(", ").any(|word| word == of_texas.capital));
         }

@@ -107,6 +107,9 @@ pub(crate) struct TrainArgs {
     /// Share of the steps in which the penalty grows.
     #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
     pub(crate) sparsity_warm_up: f64,
+    /// Count each token's error in relation to what the MLP writes there: tokens where that is little weigh as much as others.
+    #[arg(long)]
+    pub(crate) relative_error: bool,
     /// Hook that features read.
     #[arg(long, default_value = "mlp.hook_in")]
     pub(crate) reads: String,

@@ -254,8 +254,9 @@ impl WeightMap {
     /// The tensor that holds a part, and which of a fused one's three it is; none for an expert's part, or one that the family lacks.
     fn stored(&self, prefix: &str, part: Part) -> Option<(String, Option<usize>)> {
         let end = |bias: bool| if bias { ".bias" } else { ".weight" };
-        let block =
-            |layer: Layer, end: &str| format!("{prefix}{}{end}", self.block.replace("{}", &layer.to_string()));
+        let block = |layer: Layer, end: &str| {
+            format!("{prefix}{}{end}", self.block.replace("{}", &layer.to_string()))
+        };
         let whole = |name: String| Some((name, None));
         match part {
             Part::Embed => whole(format!("{prefix}{}", self.embed)),

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         activation: ActivationChoice::Relu,
         sparsity: 0.006,
         sparsity_warm_up: 0.2,
+        relative_error: false,
         steps: 50,
         batch_rows: 256,
         chunk_batches: 4,

@@ -58,18 +58,19 @@ pub(crate) fn rows_of(
 }
 
 /// Groups of documents of at most [`TOKENS_AT_ONCE`] tokens, padding included, in their order.
-pub(crate) fn batches(documents: &[Vec<TokenId>]) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn batches(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<std::ops::Range<usize>> {
     let (mut groups, mut start, mut longest) = (Vec::new(), 0, 0);
-    for (i, document) in documents.iter().enumerate() {
-        let wider = longest.max(document.len());
+    let n = lengths.len();
+    for (i, length) in lengths.enumerate() {
+        let wider = longest.max(length);
         if i > start && wider * (i + 1 - start) > TOKENS_AT_ONCE {
             groups.push(start..i);
-            (start, longest) = (i, document.len());
+            (start, longest) = (i, length);
         } else {
             longest = wider;
         }
     }
-    groups.push(start..documents.len());
+    groups.push(start..n);
     groups
 }
 
@@ -142,7 +143,7 @@ impl<'a> Feed<'a> {
                 self.walk.at = 0;
             }
             let document = self.walk.order[self.walk.at];
-            rows += self.corpus.documents()[document].len() - self.corpus.ignored();
+            rows += self.corpus.length(document) - self.corpus.ignored();
             documents.push(document);
             self.walk.at += 1;
         }
@@ -151,9 +152,10 @@ impl<'a> Feed<'a> {
     }
 
     fn run(&self, documents: &[usize], number: usize) -> Result<Rows, TrainError> {
-        let documents: Vec<_> = documents.iter().map(|&d| self.corpus.documents()[d].clone()).collect();
+        let documents: Vec<Vec<TokenId>> =
+            documents.iter().map(|&d| self.corpus.document(d)).collect::<Result<_, _>>()?;
         let mut parts = Vec::new();
-        for group in batches(&documents) {
+        for group in batches(documents.iter().map(Vec::len)) {
             let group: Vec<_> = documents[group].iter().map(Vec::as_slice).collect();
             parts.push(rows_of(self.model, &group, self.sites, self.corpus.ignored())?);
         }
@@ -175,7 +177,7 @@ impl<'a> Feed<'a> {
 }
 
 fn order(corpus: &Corpus, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut order: Vec<_> = (0..corpus.documents().len()).collect();
+    let mut order: Vec<_> = (0..corpus.len()).collect();
     order.shuffle(&mut generator(seed, Purpose::Documents, epoch));
     order
 }

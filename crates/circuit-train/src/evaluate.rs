@@ -148,9 +148,10 @@ pub fn evaluate(
     });
     let mut sums: Vec<Sums> = sums.collect();
     let (mut losses, mut n_predicted, mut n_rows) = ([0.0; 3], 0.0, 0.0);
-    for group in batches(corpus.documents()) {
+    for group in batches((0..corpus.len()).map(|d| corpus.length(d))) {
         progress(group.start);
-        let documents: Vec<&[TokenId]> = corpus.documents()[group].iter().map(Vec::as_slice).collect();
+        let documents = group.map(|d| corpus.document(d)).collect::<Result<Vec<_>, _>>()?;
+        let documents: Vec<&[TokenId]> = documents.iter().map(Vec::as_slice).collect();
         let batch = TokenBatch::of_prompts(&documents, model)?;
         let rows = rows_that_count(&documents, corpus.ignored(), batch.n_pos(), device);
         n_rows += rows.numel() as f64;
@@ -196,7 +197,7 @@ pub fn predict(
         check_sites(model, Sites { reads: info.reads, writes: info.writes })?;
     }
     let mut said = Vec::new();
-    for group in batches(prompts) {
+    for group in batches(prompts.iter().map(Vec::len)) {
         let group: Vec<&[TokenId]> = prompts[group].iter().map(Vec::as_slice).collect();
         let batch = TokenBatch::of_prompts(&group, model)?;
         let width = batch.n_pos();

@@ -239,7 +239,8 @@ impl LanguageTrainer {
             let next: Vec<i64> = some.iter().flat_map(|d| d[1..].iter().map(|t| i64::from(t.0))).collect();
             circuit_torch::guard(|| {
                 let next = Tensor::from_slice(&next).view_as(batch.ids());
-                let log = logits.log_softmax(-1, Kind::Float).gather(2, &next.unsqueeze(2), false).squeeze_dim(2);
+                let log =
+                    logits.log_softmax(-1, Kind::Float).gather(2, &next.unsqueeze(2), false).squeeze_dim(2);
                 let answers = log.select(1, -1);
                 let context = log.sum(Kind::Float) - answers.sum(Kind::Float);
                 loss -= (answers.sum(Kind::Float) + context * self.settings.context_weight) / counted;

@@ -92,7 +92,11 @@ function NodeHead({
       </div>
       <LabelEditor store={store} node={ix} label={label} placeholder="no label yet" />
       {label === "" && record?.automaticLabel != null && (
-        <p class="automatic-label muted" data-testid="automatic-label" title="Made by rule from the texts and outputs below, by nobody">
+        <p
+          class="automatic-label muted"
+          data-testid="automatic-label"
+          title="Made by rule from the texts and outputs below, by nobody"
+        >
           <span class="automatic-mark">automatic</span> <bdi>{record.automaticLabel}</bdi>
         </p>
       )}
