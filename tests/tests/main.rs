@@ -15,6 +15,7 @@ mod hooks;
 mod hostile;
 mod hub;
 mod interventions;
+mod language;
 mod layouts;
 mod linearity;
 mod random;

@@ -194,27 +194,27 @@ impl Line {
     }
 }
 
-/// `metrics.jsonl`: a resumed run drops what an earlier one wrote past its checkpoint.
+/// `metrics.jsonl`: a resumed run drops what an earlier one wrote past its checkpoint, a line cut off in the middle too.
 struct Log(std::io::BufWriter<File>);
 
 impl Log {
     fn open(path: &Path, steps: usize) -> std::io::Result<Self> {
-        let mut kept = Vec::new();
+        let mut kept = String::new();
         if steps > 0 && path.exists() {
             for line in BufReader::new(File::open(path)?).lines() {
                 let line = line?;
                 let step = serde_json::from_str::<serde_json::Value>(&line).ok();
                 let step = step.and_then(|value| value["step"].as_u64());
                 if step.is_some_and(|step| (step as usize) < steps) {
-                    kept.push(line);
+                    kept += &line;
+                    kept.push('\n');
                 }
             }
         }
-        let mut log = Self(std::io::BufWriter::new(File::create(path)?));
-        for line in kept {
-            writeln!(log.0, "{line}")?;
-        }
-        Ok(log)
+        // Whole or not at all: killed here, a run must not lose what it told before.
+        circuit_format::write_atomically(path, |out| out.write_all(kept.as_bytes()))
+            .map_err(std::io::Error::other)?;
+        Ok(Self(std::io::BufWriter::new(File::options().append(true).open(path)?)))
     }
 
     fn write(&mut self, found: &Metrics) -> std::io::Result<()> {

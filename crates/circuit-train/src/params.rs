@@ -68,7 +68,8 @@ impl Params {
             let from = centred(x).index_select(0, &chosen);
             let norm = from.square().sum_dim_intlist(-1, true, None::<Kind>).sqrt() + 1e-6;
             let W_enc = from / &norm;
-            let b_enc = -W_enc.matmul(&x.mean_dim(0, false, None::<Kind>));
+            // Each fires in the outer half of the way from the mean to its row: few fire at once from the start.
+            let b_enc = -W_enc.matmul(&x.mean_dim(0, false, None::<Kind>)) - norm.squeeze_dim(-1) * 0.5;
             let last = if settings.cross_layer { n_layers } else { l + 1 };
             let writes = (l..last).map(|m| centred(&outputs[m]).index_select(0, &chosen));
             let W_dec = Tensor::stack(&writes.collect::<Vec<_>>(), 1) / norm.unsqueeze(-1);
