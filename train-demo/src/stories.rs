@@ -35,6 +35,9 @@ pub type Activation = ((usize, i64), f64);
 /// For each state (by its place in the table) and position, the features that mean it there, with their mean activation.
 pub type Meanings = BTreeMap<(usize, i64), Vec<Activation>>;
 
+/// By state, on how many of its cities a feature fires, and the sum of its activations there.
+type ByState = BTreeMap<usize, (f64, f64)>;
+
 /// A model with a set whose features are looked at and edited.
 #[derive(Debug)]
 pub struct Stories<'a> {
@@ -92,7 +95,7 @@ impl Stories<'_> {
         };
         let requests: Vec<_> = cities.iter().map(|(_, city)| plain(city)).collect::<Result<_>>()?;
         // Of each feature and state: on how many cities it fires, and the sum of its activations there.
-        let mut sums: BTreeMap<(i64, (usize, i64)), BTreeMap<usize, (f64, f64)>> = BTreeMap::new();
+        let mut sums: BTreeMap<(i64, (usize, i64)), ByState> = BTreeMap::new();
         for ((state, _), outcome) in cities.iter().zip(self.run(&requests)?) {
             for pos in [CITY, LAST] {
                 for (feature, activation) in self.active(&outcome, pos)? {
