@@ -33,6 +33,7 @@ fn settings(activation: ActivationChoice) -> Settings {
         steps: 20,
         batch_rows: 16,
         chunk_batches: 2,
+        balance: 0.0,
         learning_rate: 5e-3,
         warm_up: 2,
         decay: 0.2,

@@ -147,6 +147,7 @@ fn settings(args: &TrainArgs) -> Settings {
         steps: args.steps,
         batch_rows: args.batch_rows,
         chunk_batches: args.chunk_batches,
+        balance: args.balance,
         learning_rate: args.learning_rate,
         warm_up: args.warm_up,
         decay: args.decay,

@@ -125,6 +125,9 @@ pub(crate) struct TrainArgs {
     /// Steps whose tokens are mixed with each other.
     #[arg(long, default_value_t = 8)]
     pub(crate) chunk_batches: usize,
+    /// How much less a token counts for standing behind the same words in many documents: 0 as often as it is there, 1 once.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) balance: f64,
     /// Highest learning rate.
     #[arg(long, default_value_t = 2e-3, allow_negative_numbers = true)]
     pub(crate) learning_rate: f64,

@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         steps: 50,
         batch_rows: 256,
         chunk_batches: 4,
+        balance: 0.0,
         learning_rate: 2e-3,
         warm_up: 5,
         decay: 0.3,

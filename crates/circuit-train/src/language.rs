@@ -46,6 +46,8 @@ pub struct LanguageSettings {
     pub silent_attention: Vec<usize>,
     /// Rows of the embedding are at most so long.
     pub embedding_norm: Option<f64>,
+    /// Whether the embedding stays as it was drawn: words are then told apart by it, and what they mean is the MLPs' to say.
+    pub hold_embedding: bool,
     /// Standard deviation of the first weights.
     pub first_scale: f64,
     /// The seed of all that is drawn.
@@ -155,8 +157,14 @@ impl WeightSource for First<'_> {
                 Tensor::from_slice(&values).view(shape)
             };
             let root = self.store.root();
-            // Norms and biases are not pulled to zero.
-            let root = if norm || bias { root.set_group(1) } else { root };
+            if part == Part::Embed {
+                shorten(&first, self.settings.embedding_norm);
+                if self.settings.hold_embedding {
+                    return Ok(first);
+                }
+            }
+            // Norms, biases and the embedding, whose rows have a length of their own, are not pulled to zero.
+            let root = if norm || bias || part == Part::Embed { root.set_group(1) } else { root };
             Ok(root.var_copy(&format!("part_{nth}"), &first))
         })?;
         self.parts.push((part, tensor.shallow_clone()));
@@ -257,7 +265,9 @@ impl LanguageTrainer {
         circuit_torch::guard(|| {
             self.optimizer.set_lr(self.settings.rate(step));
             self.optimizer.backward_step_clip_norm(&loss, self.settings.clip);
-            no_grad(|| self.shorten());
+            if let Some((_, rows)) = self.parts.iter().find(|(part, _)| *part == Part::Embed) {
+                no_grad(|| shorten(rows, self.settings.embedding_norm));
+            }
             Ok::<_, TrainError>(())
         })?;
         self.step += 1;
@@ -281,16 +291,6 @@ impl LanguageTrainer {
         (0..self.settings.batch).map(one).collect()
     }
 
-    /// Cuts the rows of the embedding to their greatest length.
-    fn shorten(&self) {
-        let Some(longest) = self.settings.embedding_norm else { return };
-        let embedding = self.parts.iter().find(|(part, _)| *part == Part::Embed);
-        if let Some((_, rows)) = embedding {
-            let norms = rows.square().sum_dim_intlist(-1, true, Kind::Float).sqrt();
-            let _ = rows.shallow_clone().multiply_(&(longest / (norms + 1e-12)).clamp_max(1.0));
-        }
-    }
-
     /// Writes `model.safetensors` beside the config.
     ///
     /// # Errors
@@ -302,5 +302,13 @@ impl LanguageTrainer {
         let tensors = names.into_iter().zip(tensors.into_iter().map(stored)).collect();
         // Hugging Face's loader wants to be told whose layout it is.
         write_tensors(&self.folder.join("model.safetensors"), tensors, &[("format", "pt")])
+    }
+}
+
+/// Cuts rows to their greatest length.
+fn shorten(rows: &Tensor, longest: Option<f64>) {
+    if let Some(longest) = longest {
+        let norms = rows.square().sum_dim_intlist(-1, true, Kind::Float).sqrt();
+        let _ = rows.shallow_clone().multiply_(&(longest / (norms + 1e-12)).clamp_max(1.0));
     }
 }

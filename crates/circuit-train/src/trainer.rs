@@ -73,8 +73,8 @@ impl<'a> Trainer<'a> {
         settings: Settings,
     ) -> Result<Self, TrainError> {
         settings.check()?;
-        let Settings { seed, batch_rows, chunk_batches, .. } = settings;
-        let mut feed = Feed::new(model, corpus, sites, seed, batch_rows, chunk_batches);
+        let Settings { seed, batch_rows, chunk_batches, balance, .. } = settings;
+        let mut feed = Feed::new(model, corpus, sites, seed, batch_rows, chunk_batches, balance);
         let run = corpus.fingerprint() ^ fingerprint(model, sites)?;
         let rows = feed.chunk(0)?;
         let (scales, params) = circuit_torch::guard(|| {
