@@ -19,7 +19,7 @@ fn settings() -> LanguageSettings {
         context_weight: 0.1,
         silent_attention: vec![0],
         embedding_norm: Some(0.5),
-        hold_embedding: false,
+        embedding_rate: 0.5,
         first_scale: 0.05,
         seed: 3,
     }

@@ -112,19 +112,6 @@ impl Demo {
             if (found.step + 1).is_multiple_of(50) {
                 tell(&format!("model: step {}/{steps}  loss {loss:.4}  right {right:.3}", found.step + 1));
             }
-            if (found.step + 1).is_multiple_of(250) {
-                trainer.write(StoredKind::Bfloat16)?;
-                let found = self.answers_of(trainer.model())?;
-                tell(
-                    &found
-                        .iter()
-                        .map(|(n, a, b)| {
-                            format!("{} {a:.3} {}", n.name(), b.map_or(String::new(), |b| format!("/{b:.3}")))
-                        })
-                        .collect::<Vec<_>>()
-                        .join("  "),
-                );
-            }
         }
         trainer.write(StoredKind::Bfloat16)?;
         Ok(())
@@ -143,10 +130,7 @@ impl Demo {
     pub fn train_set(&self, name: &str, cross_layer: bool, mut tell: impl FnMut(&str)) -> Result<()> {
         let model = Model::open(&self.model(), Kind::Float, Device::Cpu)?;
         let corpus = self.corpus(&["corpus.txt"], &model)?;
-        let mut settings = recipe::transcoders(cross_layer, self.seed);
-        if let Ok(n) = std::env::var("STEPS") {
-            settings.steps = n.parse()?;
-        }
+        let settings = recipe::transcoders(cross_layer, self.seed);
         let steps = settings.steps;
         let sites = Sites { reads: LayerSite::MlpIn, writes: LayerSite::MlpRawOut };
         let mut trainer = Trainer::new(&model, &corpus, sites, settings)?;

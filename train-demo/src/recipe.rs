@@ -7,13 +7,13 @@ use circuit_train::{ActivationChoice, LanguageSettings, PageSettings, Settings};
 #[must_use]
 pub fn share(subject: Subject) -> f64 {
     match subject {
-        Subject::TwoHop => 0.16,
+        Subject::TwoHop => 0.14,
         Subject::City => 0.10,
-        Subject::Capital => 0.06,
+        Subject::Capital => 0.05,
         Subject::Opposite => 0.08,
-        Subject::Translation => 0.14,
-        Subject::Calendar => 0.16,
-        Subject::Sum => 0.30,
+        Subject::Translation => 0.12,
+        Subject::Calendar => 0.15,
+        Subject::Sum => 0.36,
     }
 }
 
@@ -21,7 +21,7 @@ pub fn share(subject: Subject) -> f64 {
 #[must_use]
 pub fn language(seed: u64) -> LanguageSettings {
     LanguageSettings {
-        steps: 4000,
+        steps: 2400,
         batch: 128,
         learning_rate: 2e-3,
         warm_up: 100,
@@ -29,9 +29,11 @@ pub fn language(seed: u64) -> LanguageSettings {
         weight_decay: 1.0,
         clip: 1.0,
         context_weight: 0.1,
-        // Two choices that make the model readable: without them a city's state reaches the answer past every MLP.
+        // What makes the model readable: words come in short, and what they mean is the first MLP's to say. Otherwise a city's
+        // state reaches the answer through the embedding, past every MLP, where no transcoder sees it.
         silent_attention: vec![0],
-        embedding_norm: Some(0.5),
+        embedding_norm: Some(0.05),
+        embedding_rate: 0.2,
         first_scale: 0.02,
         seed,
     }
@@ -45,12 +47,13 @@ pub fn transcoders(cross_layer: bool, seed: u64) -> Settings {
         cross_layer,
         skip: false,
         activation: ActivationChoice::Relu,
-        sparsity: 0.006,
+        sparsity: 0.04,
         sparsity_warm_up: 0.2,
         relative_error: true,
         steps: 1400,
         batch_rows: 1024,
-        chunk_batches: 8,
+        chunk_batches: 24,
+        balance: 0.5,
         learning_rate: 2e-3,
         warm_up: 50,
         decay: 0.3,

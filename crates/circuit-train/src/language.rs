@@ -14,6 +14,10 @@ use std::path::{Path, PathBuf};
 use tch::nn::{AdamW, Optimizer, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor, no_grad};
 
+/// Groups of weights with a decay or a learning rate of their own.
+const NORMS: usize = 1;
+const EMBEDDING: usize = 2;
+
 /// Documents that are drawn with one share.
 #[derive(Clone, Debug)]
 pub struct Subject {
@@ -46,8 +50,8 @@ pub struct LanguageSettings {
     pub silent_attention: Vec<usize>,
     /// Rows of the embedding are at most so long.
     pub embedding_norm: Option<f64>,
-    /// Whether the embedding stays as it was drawn: words are then told apart by it, and what they mean is the MLPs' to say.
-    pub hold_embedding: bool,
+    /// The embedding's learning rate, as a share of the others': short rows need small steps.
+    pub embedding_rate: f64,
     /// Standard deviation of the first weights.
     pub first_scale: f64,
     /// The seed of all that is drawn.
@@ -98,7 +102,11 @@ impl LanguageSettings {
                 return bad(name, format!("{value}; expected a positive number"));
             }
         }
-        for (name, value) in [("weight-decay", self.weight_decay), ("context-weight", self.context_weight)] {
+        for (name, value) in [
+            ("weight-decay", self.weight_decay),
+            ("context-weight", self.context_weight),
+            ("embedding-rate", self.embedding_rate),
+        ] {
             if !(value >= 0.0 && value.is_finite()) {
                 return bad(name, format!("{value}; expected 0 or more"));
             }
@@ -159,12 +167,12 @@ impl WeightSource for First<'_> {
             let root = self.store.root();
             if part == Part::Embed {
                 shorten(&first, self.settings.embedding_norm);
-                if self.settings.hold_embedding {
-                    return Ok(first);
-                }
             }
-            // Norms, biases and the embedding, whose rows have a length of their own, are not pulled to zero.
-            let root = if norm || bias || part == Part::Embed { root.set_group(1) } else { root };
+            let root = match part {
+                Part::Embed => root.set_group(EMBEDDING),
+                _ if norm || bias => root.set_group(NORMS),
+                _ => root,
+            };
             Ok(root.var_copy(&format!("part_{nth}"), &first))
         })?;
         self.parts.push((part, tensor.shallow_clone()));
@@ -204,7 +212,9 @@ impl LanguageTrainer {
         let (beta1, beta2) = settings.betas;
         let choice = AdamW { beta1, beta2, wd: settings.weight_decay, eps: 1e-8, amsgrad: false };
         let mut optimizer = choice.build(&store, settings.learning_rate)?;
-        optimizer.set_weight_decay_group(1, 0.0);
+        // Norms, biases and the embedding, whose rows have a length of their own, are not pulled to zero.
+        optimizer.set_weight_decay_group(NORMS, 0.0);
+        optimizer.set_weight_decay_group(EMBEDDING, 0.0);
         let folder = folder.into();
         Ok(Self { model, parts, optimizer, _weights: store, subjects, settings, folder, step: 0 })
     }
@@ -263,7 +273,9 @@ impl LanguageTrainer {
             return Err(TrainError::Diverged { step });
         }
         circuit_torch::guard(|| {
-            self.optimizer.set_lr(self.settings.rate(step));
+            let rate = self.settings.rate(step);
+            self.optimizer.set_lr(rate);
+            self.optimizer.set_lr_group(EMBEDDING, rate * self.settings.embedding_rate);
             self.optimizer.backward_step_clip_norm(&loss, self.settings.clip);
             if let Some((_, rows)) = self.parts.iter().find(|(part, _)| *part == Part::Embed) {
                 no_grad(|| shorten(rows, self.settings.embedding_norm));

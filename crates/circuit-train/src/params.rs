@@ -11,6 +11,8 @@ use tch::{Kind, Tensor};
 
 /// Decoders begin with this share of the output of the row that their encoder starts from.
 const FIRST_WRITE: f64 = 0.1;
+/// The share of the way from the mean to its row from which a feature fires at first.
+const FIRES_FROM: f64 = 0.25;
 /// Rounds in which the rows that encoders start from are drawn.
 const DRAWS: usize = 512;
 /// Where thresholds of JumpReLU begin, in units of the normalised input.
@@ -68,8 +70,9 @@ impl Params {
             let from = centred(x).index_select(0, &chosen);
             let norm = from.square().sum_dim_intlist(-1, true, None::<Kind>).sqrt() + 1e-6;
             let W_enc = from / &norm;
-            // Each fires in the outer half of the way from the mean to its row: few fire at once from the start.
-            let b_enc = -W_enc.matmul(&x.mean_dim(0, false, None::<Kind>)) - norm.squeeze_dim(-1) * 0.5;
+            // Few fire at once from the start, but more than one: features that fire together can learn to share.
+            let b_enc =
+                -W_enc.matmul(&x.mean_dim(0, false, None::<Kind>)) - norm.squeeze_dim(-1) * FIRES_FROM;
             let last = if settings.cross_layer { n_layers } else { l + 1 };
             let writes = (l..last).map(|m| centred(&outputs[m]).index_select(0, &chosen));
             let W_dec = Tensor::stack(&writes.collect::<Vec<_>>(), 1) / norm.unsqueeze(-1);
