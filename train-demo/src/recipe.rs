@@ -21,7 +21,7 @@ pub fn share(subject: Subject) -> f64 {
 #[must_use]
 pub fn language(seed: u64) -> LanguageSettings {
     LanguageSettings {
-        steps: 2400,
+        steps: 4000,
         batch: 128,
         learning_rate: 2e-3,
         warm_up: 100,
@@ -47,10 +47,10 @@ pub fn transcoders(cross_layer: bool, seed: u64) -> Settings {
         cross_layer,
         skip: false,
         activation: ActivationChoice::Relu,
-        sparsity: 0.04,
+        sparsity: 0.07,
         sparsity_warm_up: 0.2,
         relative_error: true,
-        steps: 1400,
+        steps: 1000,
         batch_rows: 1024,
         chunk_batches: 24,
         balance: 0.5,
