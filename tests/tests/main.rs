@@ -19,6 +19,7 @@ mod hub_plans;
 mod hub_shared;
 mod interventions;
 mod joint;
+mod language;
 mod layouts;
 mod linearity;
 mod random;

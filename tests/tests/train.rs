@@ -1,10 +1,12 @@
 //! Training, judging and feature pages on the demo model, with few steps: through the library, and as a user meets them.
 
 use crate::cli::binary;
+use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_format::PackedFeatures;
-use circuit_index::{FeatureIndex, Layer, LayerSite};
+use circuit_index::{FeatureIndex, Layer, LayerSite, TokenId};
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
+use circuit_replacement::LocalReplacement;
 use circuit_tests::demo;
 use circuit_train::{
     ActivationChoice, Corpus, PageSettings, Settings, Sites, StoredKind, TrainError, Trainer, evaluate,
@@ -27,9 +29,11 @@ fn settings(activation: ActivationChoice) -> Settings {
         activation,
         sparsity: 0.001,
         sparsity_warm_up: 0.2,
+        relative_error: false,
         steps: 20,
         batch_rows: 16,
         chunk_batches: 2,
+        balance: 0.0,
         learning_rate: 5e-3,
         warm_up: 2,
         decay: 0.2,
@@ -112,7 +116,23 @@ fn loss_falls_a_resumed_run_is_the_same_and_the_set_loads() {
         let left: f64 = found.layers.iter().map(|l| 1.0 - l.explained_variance).sum();
         assert!(left < 0.8 * errors[0], "{choice:?}: {left} of {}", errors[0]);
         assert!(found.loss < found.loss_without && found.loss_replaced.is_finite());
+        traces(&model, &set, &corpus.document(1).unwrap());
     }
+}
+
+/// A set just written gives a graph: its features are sources and readers, and what they write is part of the MLPs' outputs.
+fn traces(model: &Model, set: &TranscoderSet, prompt: &[TokenId]) {
+    let replacement = LocalReplacement::new(model, set, prompt, 1).unwrap();
+    let choice = TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.95 };
+    let targets = choice.resolve(&replacement).unwrap();
+    let config = AttributeConfig { max_feature_nodes: None, batch_size: 64, update_interval: 4 };
+    let found = attribute(&replacement, &targets, config, |_| {}).unwrap();
+    let n = replacement.active().len();
+    assert!(n > 0 && found.selected.len() == n, "{n} active, {} selected", found.selected.len());
+    assert_eq!(found.rows.n_rows(), n + targets.len());
+    assert!(found.rows.as_slice().iter().all(|v| v.is_finite()));
+    let of_features = found.rows.iter().next_back().unwrap()[..n].iter().map(|v| v.abs()).sum::<f32>();
+    assert!(of_features > 0.0, "no feature has an effect on a target");
 }
 
 #[test]
@@ -153,7 +173,7 @@ fn pages_of_the_demo_read_back_and_a_second_run_finds_them_done() {
     assert!(matches!(write(&other), Err(TrainError::OtherRun { .. })));
 
     let read = PackedFeatures::open(&pages).unwrap();
-    let batch: Vec<_> = corpus.documents().iter().collect();
+    let batch: Vec<_> = (0..corpus.len()).map(|d| corpus.document(d).unwrap()).collect();
     let (mut known, mut unknown) = (0, 0);
     for layer in 0..4 {
         assert_eq!(read.n_features(Layer(layer)), 512);

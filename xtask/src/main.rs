@@ -11,6 +11,7 @@ mod demo;
 mod peer;
 mod shell;
 mod tidy;
+mod train_demo;
 mod web;
 
 use anyhow::{Result, bail};
@@ -29,6 +30,12 @@ cargo xtask bootstrap [--cuda] [--check]
 cargo xtask demo [--no-server] [-- ARGUMENTS]
     Bootstrap, build, trace the demo prompt through the demo model, and open the page on its graph; --no-server ends without
     serving. ARGUMENTS go to `circuit-tracer attribute`.
+
+cargo xtask train-demo [--seeds N] [-o DIR] [--install] [ARGUMENTS]
+    Makes the demo anew from its tables of facts: corpus, model, per-layer and cross-layer transcoders, feature pages; and prints
+    what it can do beside what it must. Results go to train-demo-out/seed-0 unless told otherwise.
+    --seeds N    repeats all for seeds 0 to N-1
+    --install    puts the result of the first seed into demo/
 
 cargo xtask test
     Bootstrap, then format, lints, tidy, all tests, and the page's own checks and tests, with a summary. The page is left out
@@ -66,6 +73,7 @@ fn run(args: &[&str]) -> Result<ExitCode> {
         [] | ["help" | "-h" | "--help"] => println!("{HELP}"),
         ["bootstrap", options @ ..] => bootstrap::run(bootstrap::Options::parse(options)?)?,
         ["demo", rest @ ..] => demo::run(rest)?,
+        ["train-demo", rest @ ..] => train_demo::run(rest)?,
         ["test"] => return check::run(),
         ["tidy"] => return tidy::run(),
         ["web"] => {

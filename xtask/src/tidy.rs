@@ -55,7 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that may use every other: the binary, and what only tests or measures.
-const TOPS: &[&str] = &["circuit-cli", "circuit-tests", "circuit-benches"];
+const TOPS: &[&str] = &["circuit-cli", "circuit-train-demo", "circuit-tests", "circuit-benches"];
 
 /// The half that builds and tests without LibTorch.
 const WITHOUT_LIBTORCH: &[&str] =

@@ -51,7 +51,7 @@ fn ready(args: &CorpusArgs) -> Result<Ready, Failure> {
     let ignored = args.ignored_positions.or(named).unwrap_or(model.spec().ignored_positions);
     let window = args.window.min(model.spec().n_ctx);
     let corpus = Corpus::read(&args.corpus, &tokenizer, &model, window, ignored)?;
-    say(format_args!("{} documents, {} tokens to learn from", corpus.documents().len(), corpus.n_rows()));
+    say(format_args!("{} documents, {} tokens to learn from", corpus.len(), corpus.n_rows()));
     let dtype = args.dtype.name();
     Ok(Ready { model, tokenizer, corpus, folder, dtype })
 }
@@ -150,9 +150,11 @@ fn settings(args: &TrainArgs) -> Settings {
         activation,
         sparsity: args.sparsity.unwrap_or(usual),
         sparsity_warm_up: args.sparsity_warm_up,
+        relative_error: args.relative_error,
         steps: args.steps,
         batch_rows: args.batch_rows,
         chunk_batches: args.chunk_batches,
+        balance: args.balance,
         learning_rate: args.learning_rate,
         warm_up: args.warm_up,
         decay: args.decay,
@@ -200,27 +202,27 @@ impl Line {
     }
 }
 
-/// `metrics.jsonl`: a resumed run drops what an earlier one wrote past its checkpoint.
+/// `metrics.jsonl`: a resumed run drops what an earlier one wrote past its checkpoint, a line cut off in the middle too.
 struct Log(std::io::BufWriter<File>);
 
 impl Log {
     fn open(path: &Path, steps: usize) -> std::io::Result<Self> {
-        let mut kept = Vec::new();
+        let mut kept = String::new();
         if steps > 0 && path.exists() {
             for line in BufReader::new(File::open(path)?).lines() {
                 let line = line?;
                 let step = serde_json::from_str::<serde_json::Value>(&line).ok();
                 let step = step.and_then(|value| value["step"].as_u64());
                 if step.is_some_and(|step| (step as usize) < steps) {
-                    kept.push(line);
+                    kept += &line;
+                    kept.push('\n');
                 }
             }
         }
-        let mut log = Self(std::io::BufWriter::new(File::create(path)?));
-        for line in kept {
-            writeln!(log.0, "{line}")?;
-        }
-        Ok(log)
+        // Whole or not at all: killed here, a run must not lose what it told before.
+        circuit_format::write_atomically(path, |out| out.write_all(kept.as_bytes()))
+            .map_err(std::io::Error::other)?;
+        Ok(Self(std::io::BufWriter::new(File::options().append(true).open(path)?)))
     }
 
     fn write(&mut self, found: &Metrics) -> std::io::Result<()> {
@@ -235,7 +237,7 @@ impl Log {
 pub(crate) fn evaluate_transcoders(args: EvaluateArgs) -> Result<String, Failure> {
     let ready = ready(&args.corpus)?;
     let set = open_set(&args.set, args.corpus.offline, &ready)?;
-    let all = ready.corpus.documents().len();
+    let all = ready.corpus.len();
     let mut line = Line::new();
     let found = evaluate(&ready.model, &set, &ready.corpus, |done| {
         line.tell(false, || format!("{done} of {all} documents"));
@@ -243,9 +245,9 @@ pub(crate) fn evaluate_transcoders(args: EvaluateArgs) -> Result<String, Failure
     let (mut replacement, mut completeness) = (Vec::new(), Vec::new());
     // Spread over the corpus, whose neighbours are often alike.
     let step = all.div_ceil(args.prompts.max(1)).max(1);
-    for document in ready.corpus.documents().iter().step_by(step).take(args.prompts) {
+    for document in (0..all).step_by(step).take(args.prompts) {
         line.tell(false, || format!("{} of {} prompts", replacement.len(), args.prompts));
-        let (r, c) = prompt_scores(&ready, &set, document)?;
+        let (r, c) = prompt_scores(&ready, &set, &ready.corpus.document(document)?)?;
         replacement.extend(r);
         completeness.extend(c);
     }
@@ -336,7 +338,7 @@ pub(crate) fn feature_pages(args: PagesArgs) -> Result<String, Failure> {
     let words: Vec<String> = words.map(Result::unwrap_or_default).collect();
     let _stop = CleanStop::begin()?;
     let mut line = Line::new();
-    let all = ready.corpus.documents().len();
+    let all = ready.corpus.len();
     let word = |id: TokenId| words.get(id.get()).cloned().unwrap_or_default();
     write_pages(&ready.model, &set, &ready.corpus, &settings, &word, &folder, |p| {
         let walk = if p.second { "examples" } else { "ranges" };

@@ -107,6 +107,9 @@ pub(crate) struct TrainArgs {
     /// Share of the steps in which the penalty grows.
     #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
     pub(crate) sparsity_warm_up: f64,
+    /// Count each token's error in relation to what the MLP writes there: tokens where that is little weigh as much as others.
+    #[arg(long)]
+    pub(crate) relative_error: bool,
     /// Hook that features read.
     #[arg(long, default_value = "mlp.hook_in")]
     pub(crate) reads: String,
@@ -122,6 +125,9 @@ pub(crate) struct TrainArgs {
     /// Steps whose tokens are mixed with each other.
     #[arg(long, default_value_t = 8)]
     pub(crate) chunk_batches: usize,
+    /// How much less a token counts for standing behind the same words in many documents: 0 as often as it is there, 1 once.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) balance: f64,
     /// Highest learning rate.
     #[arg(long, default_value_t = 2e-3, allow_negative_numbers = true)]
     pub(crate) learning_rate: f64,

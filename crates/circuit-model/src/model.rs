@@ -99,6 +99,17 @@ impl Model {
         Ok(family::describe(&HfConfig::open(folder)?)?.0)
     }
 
+    /// What a checkpoint that belongs to a folder's `config.json` calls these tensors: for writing one.
+    ///
+    /// # Errors
+    /// If the config is not understood in full, or the layout holds one of them otherwise than it is used.
+    pub fn checkpoint_names(folder: &Path, parts: &[Part]) -> Result<Vec<String>, ModelError> {
+        let (_, map) = family::describe(&HfConfig::open(folder)?)?;
+        let name =
+            |part: &Part| map.name(*part).ok_or_else(|| ModelError::Undescribed { part: part.to_string() });
+        parts.iter().map(name).collect()
+    }
+
     /// What a folder's weights will need in a type and on a device, from the headers of its files alone.
     ///
     /// # Errors

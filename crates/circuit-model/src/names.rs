@@ -250,51 +250,71 @@ impl Checkpoint {
     }
 }
 
-impl WeightSource for Checkpoint {
-    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
-        let map = &self.map;
-        let absent = || ModelError::Undescribed { part: part.to_string() };
+impl WeightMap {
+    /// The tensor that holds a part, and which of a fused one's three it is; none for an expert's part, or one that the family lacks.
+    fn stored(&self, prefix: &str, part: Part) -> Option<(String, Option<usize>)> {
         let end = |bias: bool| if bias { ".bias" } else { ".weight" };
-        let name = match part {
-            Part::Embed => format!("{}{}", self.prefix, map.embed),
-            Part::PosEmbed => format!("{}{}", self.prefix, map.pos_embed.ok_or_else(absent)?),
-            Part::FinalNormGain => format!("{}{}.weight", self.prefix, map.final_norm),
-            Part::FinalNormBias => format!("{}{}.bias", self.prefix, map.final_norm),
-            Part::Unembed => map.unembed.into(),
+        let block = |layer: Layer, end: &str| {
+            format!("{prefix}{}{end}", self.block.replace("{}", &layer.to_string()))
+        };
+        let whole = |name: String| Some((name, None));
+        match part {
+            Part::Embed => whole(format!("{prefix}{}", self.embed)),
+            Part::PosEmbed => whole(format!("{prefix}{}", self.pos_embed?)),
+            Part::FinalNormGain => whole(format!("{prefix}{}.weight", self.final_norm)),
+            Part::FinalNormBias => whole(format!("{prefix}{}.bias", self.final_norm)),
+            Part::Unembed => whole(self.unembed.into()),
             Part::Block(layer, BlockPart::Norm(place, bias)) => {
                 let norm = match place {
-                    NormPlace::Attn => map.attn_norm,
-                    NormPlace::AttnPost => map.attn_post_norm.ok_or_else(absent)?,
-                    NormPlace::Q => map.q_norm,
-                    NormPlace::K => map.k_norm,
-                    NormPlace::Mlp => map.mlp_norm,
-                    NormPlace::MlpPost => map.mlp_post_norm.ok_or_else(absent)?,
+                    NormPlace::Attn => self.attn_norm,
+                    NormPlace::AttnPost => self.attn_post_norm?,
+                    NormPlace::Q => self.q_norm,
+                    NormPlace::K => self.k_norm,
+                    NormPlace::Mlp => self.mlp_norm,
+                    NormPlace::MlpPost => self.mlp_post_norm?,
                 };
-                self.block_name(layer, &format!("{norm}{}", end(bias)))
+                whole(block(layer, &format!("{norm}{}", end(bias))))
             }
             Part::Block(layer, BlockPart::Linear(linear, bias)) => {
-                let (matrix, cut) = match (linear, &map.qkv) {
+                let (matrix, cut) = match (linear, &self.qkv) {
                     (Linear::Q, Qkv::Separate { q, .. }) => (*q, None),
                     (Linear::K, Qkv::Separate { k, .. }) => (*k, None),
                     (Linear::V, Qkv::Separate { v, .. }) => (*v, None),
                     (Linear::Q, Qkv::Fused(fused)) => (*fused, Some(0)),
                     (Linear::K, Qkv::Fused(fused)) => (*fused, Some(1)),
                     (Linear::V, Qkv::Fused(fused)) => (*fused, Some(2)),
-                    (Linear::O, _) => (map.attn_out, None),
-                    (Linear::Gate, _) => (map.mlp_gate, None),
-                    (Linear::In, _) => (map.mlp_in, None),
-                    (Linear::Out, _) => (map.mlp_out, None),
-                    (Linear::Router, _) => (map.experts.as_ref().ok_or_else(absent)?.router, None),
+                    (Linear::O, _) => (self.attn_out, None),
+                    (Linear::Gate, _) => (self.mlp_gate, None),
+                    (Linear::In, _) => (self.mlp_in, None),
+                    (Linear::Out, _) => (self.mlp_out, None),
+                    (Linear::Router, _) => (self.experts.as_ref()?.router, None),
                 };
-                let name = self.block_name(layer, &format!("{matrix}{}", end(bias)));
-                return self.linear(&name, shape, cut.map(|i| (self.qkv[layer.get()], i)));
+                Some((block(layer, &format!("{matrix}{}", end(bias))), cut))
             }
-            Part::Block(layer, BlockPart::Sinks) => self.block_name(layer, map.sinks.ok_or_else(absent)?),
-            Part::Block(layer, BlockPart::Expert(expert, linear, bias)) => {
-                let (stacked, half) = self.stacked(layer, linear).ok_or_else(absent)?;
-                return self.expert(&stacked, half, (self.n_experts[layer.get()], expert), shape, bias);
-            }
-        };
+            Part::Block(layer, BlockPart::Sinks) => whole(block(layer, self.sinks?)),
+            Part::Block(_, BlockPart::Expert(..)) => None,
+        }
+    }
+
+    /// What a new checkpoint calls a part; none where a part is no tensor of its own, as it is used.
+    pub(crate) fn name(&self, part: Part) -> Option<String> {
+        let (name, cut) = self.stored(self.prefixes[0], part)?;
+        let turned = self.transposed && matches!(part, Part::Block(_, BlockPart::Linear(_, false)));
+        (cut.is_none() && !turned).then_some(name)
+    }
+}
+
+impl WeightSource for Checkpoint {
+    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
+        let absent = || ModelError::Undescribed { part: part.to_string() };
+        if let Part::Block(layer, BlockPart::Expert(expert, linear, bias)) = part {
+            let (stacked, half) = self.stacked(layer, linear).ok_or_else(absent)?;
+            return self.expert(&stacked, half, (self.n_experts[layer.get()], expert), shape, bias);
+        }
+        let (name, cut) = self.map.stored(self.prefix, part).ok_or_else(absent)?;
+        if let Part::Block(layer, BlockPart::Linear(..)) = part {
+            return self.linear(&name, shape, cut.map(|i| (self.qkv[layer.get()], i)));
+        }
         Ok(self.store.tensor(&name, shape)?)
     }
 

@@ -6,7 +6,9 @@ use crate::seeded::{Purpose, generator};
 use crate::{Corpus, TrainError};
 use circuit_index::{Layer, LayerSite, Site, TokenId};
 use circuit_model::{Hooks, Model, TokenBatch};
+use rand::Rng;
 use rand::seq::SliceRandom;
+use std::collections::HashMap;
 use tch::{Kind, Tensor};
 
 /// Tokens of documents that run through the model at once.
@@ -58,18 +60,19 @@ pub(crate) fn rows_of(
 }
 
 /// Groups of documents of at most [`TOKENS_AT_ONCE`] tokens, padding included, in their order.
-pub(crate) fn batches(documents: &[Vec<TokenId>]) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn batches(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<std::ops::Range<usize>> {
     let (mut groups, mut start, mut longest) = (Vec::new(), 0, 0);
-    for (i, document) in documents.iter().enumerate() {
-        let wider = longest.max(document.len());
+    let n = lengths.len();
+    for (i, length) in lengths.enumerate() {
+        let wider = longest.max(length);
         if i > start && wider * (i + 1 - start) > TOKENS_AT_ONCE {
             groups.push(start..i);
-            (start, longest) = (i, document.len());
+            (start, longest) = (i, length);
         } else {
             longest = wider;
         }
     }
-    groups.push(start..documents.len());
+    groups.push(start..n);
     groups
 }
 
@@ -81,6 +84,7 @@ pub(crate) struct Feed<'a> {
     seed: u64,
     batch_rows: usize,
     chunk_batches: usize,
+    balance: f64,
     held: Option<(usize, Rows)>,
     walk: Walk,
 }
@@ -101,9 +105,10 @@ impl<'a> Feed<'a> {
         seed: u64,
         batch_rows: usize,
         chunk_batches: usize,
+        balance: f64,
     ) -> Self {
         let walk = Walk { chunk: 0, epoch: 0, at: 0, order: order(corpus, seed, 0) };
-        Self { model, corpus, sites, seed, batch_rows, chunk_batches, held: None, walk }
+        Self { model, corpus, sites, seed, batch_rows, chunk_batches, balance, held: None, walk }
     }
 
     /// The rows of a step; and of the whole chunk that it is part of, if asked for.
@@ -142,7 +147,7 @@ impl<'a> Feed<'a> {
                 self.walk.at = 0;
             }
             let document = self.walk.order[self.walk.at];
-            rows += self.corpus.documents()[document].len() - self.corpus.ignored();
+            rows += self.corpus.length(document) - self.corpus.ignored();
             documents.push(document);
             self.walk.at += 1;
         }
@@ -151,16 +156,29 @@ impl<'a> Feed<'a> {
     }
 
     fn run(&self, documents: &[usize], number: usize) -> Result<Rows, TrainError> {
-        let documents: Vec<_> = documents.iter().map(|&d| self.corpus.documents()[d].clone()).collect();
+        let documents: Vec<Vec<TokenId>> =
+            documents.iter().map(|&d| self.corpus.document(d)).collect::<Result<_, _>>()?;
         let mut parts = Vec::new();
-        for group in batches(&documents) {
+        for group in batches(documents.iter().map(Vec::len)) {
             let group: Vec<_> = documents[group].iter().map(Vec::as_slice).collect();
             parts.push(rows_of(self.model, &group, self.sites, self.corpus.ignored())?);
         }
         let n_rows = documents.iter().map(|d| d.len() - self.corpus.ignored()).sum::<usize>();
+        let wanted = self.batch_rows * self.chunk_batches;
+        let mut chance = generator(self.seed, Purpose::Rows, number);
         let mut mixed: Vec<i64> = (0..n_rows as i64).collect();
-        mixed.shuffle(&mut generator(self.seed, Purpose::Rows, number));
-        mixed.truncate(self.batch_rows * self.chunk_batches);
+        if self.balance > 0.0 {
+            let sums = cumulative(&documents, self.corpus.ignored(), self.balance);
+            let total = sums.last().copied().unwrap_or(0.0);
+            let draw = |_| {
+                let at = chance.random::<f64>() * total;
+                (sums.partition_point(|sum| *sum <= at).min(n_rows - 1)) as i64
+            };
+            mixed = (0..wanted).map(draw).collect();
+        } else {
+            mixed.shuffle(&mut chance);
+            mixed.truncate(wanted);
+        }
         circuit_torch::guard(|| {
             let mixed = Tensor::from_slice(&mixed).to_device(self.model.device());
             let join = |part: &dyn Fn(&Rows) -> &Vec<Tensor>| {
@@ -174,8 +192,23 @@ impl<'a> Feed<'a> {
     }
 }
 
+/// Running sums of the rows' weights: those whose tokens up to there stand in `n` of the documents count `n^-balance` each.
+fn cumulative(documents: &[Vec<TokenId>], ignored: usize, balance: f64) -> Vec<f64> {
+    let prefixes = || documents.iter().flat_map(move |d| (ignored..d.len()).map(move |p| &d[..=p]));
+    let mut counts: HashMap<&[TokenId], u32> = HashMap::new();
+    for prefix in prefixes() {
+        *counts.entry(prefix).or_default() += 1;
+    }
+    let mut sum = 0.0;
+    let add = |prefix| {
+        sum += f64::from(counts[prefix]).powf(-balance);
+        sum
+    };
+    prefixes().map(add).collect()
+}
+
 fn order(corpus: &Corpus, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut order: Vec<_> = (0..corpus.documents().len()).collect();
+    let mut order: Vec<_> = (0..corpus.len()).collect();
     order.shuffle(&mut generator(seed, Purpose::Documents, epoch));
     order
 }

@@ -8,7 +8,7 @@ use crate::{TrainError, Trainer};
 use circuit_torch::TensorFile;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -35,7 +35,7 @@ impl Trainer<'_> {
             let scales = Tensor::from_slice(&[self.scales[l].input, self.scales[l].output]);
             tensors.push((format!("{l}.scales"), scales));
         }
-        write_tensors(path, tensors)
+        write_tensors(path, tensors, &[])
     }
 
     /// Goes on where a checkpoint of the same run ended.
@@ -95,7 +95,11 @@ impl Trainer<'_> {
 }
 
 /// Writes tensors as they are into one file. Unlike those of a set, they may be bytes and may hold any number.
-fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), TrainError> {
+pub(crate) fn write_tensors(
+    path: &Path,
+    tensors: Vec<(String, Tensor)>,
+    about: &[(&str, &str)],
+) -> Result<(), TrainError> {
     let mut held = BTreeMap::new();
     for (name, tensor) in tensors {
         let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
@@ -103,6 +107,7 @@ fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), Trai
         let (dtype, width) = match tensor.kind() {
             Kind::Float => (Dtype::F32, 4),
             Kind::Double => (Dtype::F64, 8),
+            Kind::BFloat16 => (Dtype::BF16, 2),
             _ => (Dtype::U8, 1),
         };
         let mut bytes = vec![0; tensor.numel() * width];
@@ -112,9 +117,12 @@ fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), Trai
     let views = held.iter().map(|(name, (dtype, shape, bytes))| {
         Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(io::Error::other)?))
     });
+    let about: HashMap<_, _> =
+        about.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     circuit_format::write_atomically(path, |out| {
+        let about = (!about.is_empty()).then_some(about);
         let views = views.collect::<io::Result<Vec<_>>>()?;
-        out.write_all(&safetensors::serialize(views, None).map_err(io::Error::other)?)
+        out.write_all(&safetensors::serialize(views, about).map_err(io::Error::other)?)
     })?;
     Ok(())
 }

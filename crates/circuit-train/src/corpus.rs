@@ -1,22 +1,27 @@
 //! A corpus: text files, one document a line, as tokens that the model can read.
 //!
-//! Tokens are held in memory (four bytes each); activations never are, beyond a chunk. A document longer than the window is cut
-//! into several, each with the special token in front.
+//! Tokens lie in a temporary file without a name; memory holds where each document begins (eight bytes). A document longer than
+//! the window is cut into several, each with the special token in front.
 
 use crate::TrainError;
+use crate::seeded::Fingerprint;
 use circuit_index::TokenId;
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// Documents in tokens.
 #[derive(Debug)]
 pub struct Corpus {
-    documents: Vec<Vec<TokenId>>,
+    /// All tokens, four bytes each, one document behind the other.
+    tokens: Mutex<File>,
+    /// Where each document begins, and where the last one ends, counted in tokens.
+    starts: Vec<u64>,
     ignored: usize,
+    fingerprint: u64,
 }
 
 impl Corpus {
@@ -37,7 +42,10 @@ impl Corpus {
                 format!("{window} tokens; expected more than {} and at most {n_ctx}", ignored.max(1));
             return Err(TrainError::Setting { name: "window", reason });
         }
-        let mut documents = Vec::new();
+        let spooling = |e: std::io::Error| TrainError::Spool { reason: e.to_string() };
+        let mut spool = BufWriter::new(tempfile::tempfile().map_err(spooling)?);
+        let mut starts = vec![0];
+        let mut sum = Fingerprint::default();
         for path in files {
             let bad = |reason: String| TrainError::Corpus { path: path.clone(), reason };
             let file = File::open(path).map_err(|e| bad(e.to_string()))?;
@@ -57,20 +65,62 @@ impl Corpus {
                 }
                 for piece in tokens[1..].chunks(window - 1) {
                     let document: Vec<_> = tokens[..1].iter().chain(piece).copied().collect();
-                    documents.extend((document.len() > ignored).then_some(document));
+                    if document.len() <= ignored {
+                        continue;
+                    }
+                    for token in &document {
+                        spool.write_all(&token.0.to_le_bytes()).map_err(spooling)?;
+                        sum.add(token.0);
+                    }
+                    sum.add(u32::MAX);
+                    starts.push(starts[starts.len() - 1] + document.len() as u64);
                 }
             }
         }
-        match documents.is_empty() {
-            true => Err(TrainError::EmptyCorpus { files: files.len(), ignored }),
-            false => Ok(Self { documents, ignored }),
+        sum.add(ignored as u32);
+        let tokens = spool.into_inner().map_err(|e| spooling(e.into_error()))?;
+        match starts.len() {
+            1 => Err(TrainError::EmptyCorpus { files: files.len(), ignored }),
+            _ => Ok(Self { tokens: Mutex::new(tokens), starts, ignored, fingerprint: sum.finish() }),
         }
     }
 
-    /// The documents, each with its special token in front.
+    /// Number of documents.
     #[must_use]
-    pub fn documents(&self) -> &[Vec<TokenId>] {
-        &self.documents
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Whether there is none: never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A document, with its special token in front.
+    ///
+    /// # Errors
+    /// If the temporary file cannot be read.
+    ///
+    /// # Panics
+    /// If there is no such document.
+    pub fn document(&self, nth: usize) -> Result<Vec<TokenId>, TrainError> {
+        let mut bytes = vec![0; 4 * self.length(nth)];
+        // A lock that a panic left behind guards nothing but the place in the file, which is set anew.
+        let mut file = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(4 * self.starts[nth]))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|e| TrainError::Spool { reason: e.to_string() })?;
+        Ok(bytes.as_chunks().0.iter().map(|four| TokenId(u32::from_le_bytes(*four))).collect())
+    }
+
+    /// Number of tokens of a document, the special one included.
+    ///
+    /// # Panics
+    /// If there is no such document.
+    #[must_use]
+    pub fn length(&self, nth: usize) -> usize {
+        (self.starts[nth + 1] - self.starts[nth]) as usize
     }
 
     /// How many leading positions of a document are context only.
@@ -82,19 +132,11 @@ impl Corpus {
     /// Number of tokens that are not ignored.
     #[must_use]
     pub fn n_rows(&self) -> usize {
-        self.documents.iter().map(|d| d.len() - self.ignored).sum()
+        self.starts[self.len()] as usize - self.len() * self.ignored
     }
 
     /// A number that changes with the corpus, to tell runs apart.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for document in &self.documents {
-            for token in document {
-                token.0.hash(&mut hasher);
-            }
-            u32::MAX.hash(&mut hasher);
-        }
-        self.ignored.hash(&mut hasher);
-        hasher.finish()
+        self.fingerprint
     }
 }

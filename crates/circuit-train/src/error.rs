@@ -28,6 +28,14 @@ pub enum TrainError {
         /// How many leading positions of a document are left out.
         ignored: usize,
     },
+    /// The temporary file with a corpus's tokens.
+    #[error(
+        "the temporary file with the corpus's tokens: {reason}; expected room for four bytes a token where TMPDIR points"
+    )]
+    Spool {
+        /// What is wrong.
+        reason: String,
+    },
     /// Settings that cannot work.
     #[error("{name}: {reason}")]
     Setting {

@@ -4,11 +4,11 @@
 use crate::activations::{Sites, batches};
 use crate::{Corpus, TrainError};
 use circuit_index::{Layer, Site, TokenId};
-use circuit_model::{Model, ModelError, TokenBatch, Visitor};
+use circuit_model::{Hooks, Model, ModelError, TokenBatch, Visitor};
 use circuit_torch::TorchError;
 use circuit_transcoder::TranscoderSet;
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// One layer's figures.
 #[derive(Clone, Debug, Serialize)]
@@ -148,17 +148,13 @@ pub fn evaluate(
     });
     let mut sums: Vec<Sums> = sums.collect();
     let (mut losses, mut n_predicted, mut n_rows) = ([0.0; 3], 0.0, 0.0);
-    for group in batches(corpus.documents()) {
+    for group in batches((0..corpus.len()).map(|d| corpus.length(d))) {
         progress(group.start);
-        let documents: Vec<&[TokenId]> = corpus.documents()[group].iter().map(Vec::as_slice).collect();
+        let documents = group.map(|d| corpus.document(d)).collect::<Result<Vec<_>, _>>()?;
+        let documents: Vec<&[TokenId]> = documents.iter().map(Vec::as_slice).collect();
         let batch = TokenBatch::of_prompts(&documents, model)?;
-        let width = batch.n_pos();
-        let rows = documents.iter().enumerate();
-        let rows =
-            rows.flat_map(|(i, doc)| (corpus.ignored()..doc.len()).map(move |p| (i * width + p) as i64));
-        let rows: Vec<i64> = rows.collect();
-        n_rows += rows.len() as f64;
-        let rows = Tensor::from_slice(&rows).to_device(device);
+        let rows = rows_that_count(&documents, corpus.ignored(), batch.n_pos(), device);
+        n_rows += rows.numel() as f64;
         for (i, outputs) in [Outputs::Kept, Outputs::Replaced, Outputs::Zero].into_iter().enumerate() {
             let mut visitor = Replacing {
                 set,
@@ -185,6 +181,51 @@ pub fn evaluate(
     });
     let [loss, loss_replaced, loss_without] = losses.map(|sum| sum / f64::max(n_predicted, 1.0));
     Ok(Evaluation { layers: layers.collect(), rows: n_rows as usize, loss, loss_replaced, loss_without })
+}
+
+/// The most probable token behind each prompt, as the model says it, or with its MLPs replaced by a set.
+///
+/// # Errors
+/// If the model and the set do not fit, or LibTorch fails.
+pub fn predict(
+    model: &Model,
+    set: Option<&TranscoderSet>,
+    prompts: &[Vec<TokenId>],
+    ignored: usize,
+) -> Result<Vec<TokenId>, TrainError> {
+    if let Some(info) = set.map(TranscoderSet::info) {
+        check_sites(model, Sites { reads: info.reads, writes: info.writes })?;
+    }
+    let mut said = Vec::new();
+    for group in batches(prompts.iter().map(Vec::len)) {
+        let group: Vec<&[TokenId]> = prompts[group].iter().map(Vec::as_slice).collect();
+        let batch = TokenBatch::of_prompts(&group, model)?;
+        let width = batch.n_pos();
+        let logits = match set {
+            None => model.forward(&batch, &mut Hooks::new())?,
+            Some(set) => {
+                let rows = rows_that_count(&group, ignored, width, model.device());
+                let (inputs, acts) = (Vec::new(), Vec::new());
+                let sums = &mut Vec::new();
+                let mut visitor = Replacing { set, outputs: Outputs::Replaced, rows, inputs, acts, sums };
+                model.forward(&batch, &mut visitor)?
+            }
+        };
+        let ends = group.iter().enumerate().map(|(i, prompt)| (i * width + prompt.len() - 1) as i64);
+        let ends = Tensor::from_slice(&ends.collect::<Vec<_>>()).to_device(model.device());
+        let best = circuit_torch::guard(|| {
+            Ok::<_, TrainError>(logits.flatten(0, 1).index_select(0, &ends).argmax(-1, false))
+        })?;
+        said.extend(Vec::<i64>::try_from(best)?.into_iter().map(|id| TokenId(id as u32)));
+    }
+    Ok(said)
+}
+
+/// Which of `[batch * pos]` are not ignored or filled up.
+fn rows_that_count(documents: &[&[TokenId]], ignored: usize, width: usize, device: Device) -> Tensor {
+    let rows = documents.iter().enumerate();
+    let rows = rows.flat_map(|(i, doc)| (ignored..doc.len()).map(move |p| (i * width + p) as i64));
+    Tensor::from_slice(&rows.collect::<Vec<_>>()).to_device(device)
 }
 
 /// Summed loss of the next tokens, and their number. What follows the special token alone is no prediction.

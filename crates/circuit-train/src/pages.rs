@@ -148,13 +148,14 @@ fn walk(
     set: &TranscoderSet,
     corpus: &Corpus,
     layers: Range<usize>,
-    mut with: impl FnMut(usize, usize, &Active),
+    mut with: impl FnMut((usize, &[TokenId]), usize, &Active),
     mut progress: impl FnMut(usize),
 ) -> Result<(), TrainError> {
     let sites = Sites { reads: set.info().reads, writes: set.info().writes };
-    for group in batches(corpus.documents()) {
+    for group in batches((0..corpus.len()).map(|d| corpus.length(d))) {
         progress(group.start);
-        let documents: Vec<_> = corpus.documents()[group.clone()].iter().map(Vec::as_slice).collect();
+        let documents = group.clone().map(|d| corpus.document(d)).collect::<Result<Vec<_>, _>>()?;
+        let documents: Vec<_> = documents.iter().map(Vec::as_slice).collect();
         let rows = rows_of(model, &documents, sites, corpus.ignored())?;
         for l in layers.clone() {
             let found = set.layers()[l].encode(&rows.inputs[l], 0, l)?;
@@ -163,14 +164,14 @@ fn walk(
             let values = Vec::<f64>::try_from(found.values.to_kind(Kind::Double))?;
             let mut all = positions.into_iter().zip(indices).zip(values).peekable();
             let mut start = 0;
-            for document in group.clone() {
-                let end = start + (corpus.documents()[document].len() - corpus.ignored()) as i64;
+            for (document, tokens) in group.clone().zip(&documents) {
+                let end = start + (tokens.len() - corpus.ignored()) as i64;
                 let mut active = Active::new();
                 while let Some(((row, feature), value)) = all.next_if(|((row, _), _)| *row < end) {
                     let position = (row - start) as usize + corpus.ignored();
                     active.push((position, feature as usize, value));
                 }
-                with(document, l, &active);
+                with((document, tokens), l, &active);
                 start = end;
             }
         }
@@ -192,7 +193,7 @@ fn gather(
         |documents, second| progress(PageProgress { layers_done: first, n_layers, documents, second });
     let nothing = |l: usize| vec![Gathered::new(settings.intervals); set.layers()[l].n_features()];
     let mut all: Vec<Vec<Gathered>> = layers.clone().map(nothing).collect();
-    let range = |_: usize, l: usize, active: &Active| {
+    let range = |_: (usize, &[TokenId]), l: usize, active: &Active| {
         for &(_, feature, value) in active {
             let known: &mut Gathered = &mut all[l - first][feature];
             known.min = known.min.min(value);
@@ -206,13 +207,12 @@ fn gather(
         known.fine = vec![0; bins];
     }
     let mut chance = generator(settings.seed, Purpose::Examples, first);
-    let fill = |document: usize, l: usize, active: &Active| {
+    let fill = |(document, tokens): (usize, &[TokenId]), l: usize, active: &Active| {
         for &(position, feature, value) in active {
             let known: &mut Gathered = &mut all[l - first][feature];
             let bin = known.bin(value, bins);
             known.fine[bin] += 1;
             let example = || {
-                let tokens = &corpus.documents()[document];
                 let window = position.saturating_sub(settings.context)
                     ..(position + settings.context + 1).min(tokens.len());
                 let mut acts = vec![0.0; window.len()];

@@ -11,6 +11,10 @@ use tch::{Kind, Tensor};
 
 /// Decoders begin with this share of the output of the row that their encoder starts from.
 const FIRST_WRITE: f64 = 0.1;
+/// The share of the way from the mean to its row from which a feature fires at first.
+const FIRES_FROM: f64 = 0.25;
+/// Rounds in which the rows that encoders start from are drawn.
+const DRAWS: usize = 512;
 /// Where thresholds of JumpReLU begin, in units of the normalised input.
 const FIRST_THRESHOLD: f64 = 0.05;
 
@@ -61,14 +65,14 @@ impl Params {
         let first = (0..n_layers).map(|l| {
             let x = &inputs[l];
             let mut chance = generator(settings.seed, Purpose::Weights, l);
-            let chosen: Vec<i64> =
-                (0..settings.features).map(|_| chance.random_range(0..x.size()[0])).collect();
-            let chosen = Tensor::from_slice(&chosen).to_device(x.device());
+            let chosen = apart(x, settings.features, &mut chance);
             let centred = |t: &Tensor| t - t.mean_dim(0, true, None::<Kind>);
             let from = centred(x).index_select(0, &chosen);
             let norm = from.square().sum_dim_intlist(-1, true, None::<Kind>).sqrt() + 1e-6;
             let W_enc = from / &norm;
-            let b_enc = -W_enc.matmul(&x.mean_dim(0, false, None::<Kind>));
+            // Few fire at once from the start, but more than one: features that fire together can learn to share.
+            let b_enc =
+                -W_enc.matmul(&x.mean_dim(0, false, None::<Kind>)) - norm.squeeze_dim(-1) * FIRES_FROM;
             let last = if settings.cross_layer { n_layers } else { l + 1 };
             let writes = (l..last).map(|m| centred(&outputs[m]).index_select(0, &chosen));
             let W_dec = Tensor::stack(&writes.collect::<Vec<_>>(), 1) / norm.unsqueeze(-1);
@@ -142,6 +146,45 @@ impl Params {
             }
         }
     }
+}
+
+/// `n` rows that lie apart from each other: each is drawn by its squared distance from the nearest one drawn before (k-means++). Rows
+/// drawn evenly would be those of frequent tokens again and again, and as many features would fire at once.
+fn apart(x: &Tensor, n: usize, chance: &mut impl Rng) -> Tensor {
+    let rows = x.size()[0];
+    let first = Tensor::from_slice(&[chance.random_range(0..rows)]).to_device(x.device());
+    let squares = x.square().sum_dim_intlist(-1, false, None::<Kind>);
+    // Squared distances of all rows from the nearest of some.
+    let from = |some: &Tensor| {
+        let products = x.matmul(&x.index_select(0, some).tr());
+        let distances = squares.unsqueeze(1) - products * 2.0 + squares.index_select(0, some).unsqueeze(0);
+        // What is left of a row's distance from itself is rounding.
+        let near = distances.amin([1], false);
+        near.where_scalarother(&near.gt_tensor(&(&squares * 1e-5)), 0.0)
+    };
+    let mut nearest = from(&first);
+    let mut all = vec![first];
+    let mut left = n - 1;
+    // One at a time would be best; many features are drawn some at a time.
+    let at_once = n.div_ceil(DRAWS);
+    while left > 0 {
+        let some = at_once.min(left);
+        let sums = nearest.cumsum(0, Kind::Double);
+        let total = sums.get(-1).double_value(&[]);
+        let drawn = if total > 0.0 {
+            let draws: Vec<f64> = (0..some).map(|_| chance.random::<f64>() * total).collect();
+            let draws = Tensor::from_slice(&draws).to_device(x.device());
+            draws.searchsorted(&sums, false, true, "right", None::<&Tensor>).clamp_max(rows - 1)
+        } else {
+            // Fewer rows than features: what is left starts anywhere.
+            let draws: Vec<i64> = (0..some).map(|_| chance.random_range(0..rows)).collect();
+            Tensor::from_slice(&draws).to_device(x.device())
+        };
+        nearest = nearest.minimum(&from(&drawn));
+        all.push(drawn);
+        left -= some;
+    }
+    Tensor::cat(&all, 0)
 }
 
 /// Reconstructions of all layers from activations and normalised inputs, normalised.

@@ -37,10 +37,15 @@ pub struct Settings {
     pub sparsity_warm_up: f64,
     /// Steps.
     pub steps: usize,
+    /// Whether an error counts in relation to what it is an error of: rows in which little is written weigh as much as others.
+    pub relative_error: bool,
     /// Rows of a step.
     pub batch_rows: usize,
     /// Steps whose rows are mixed with each other.
     pub chunk_batches: usize,
+    /// How much less a token counts for standing behind the same words in many documents of a chunk: 0, as often as it stands there;
+    /// 1, once.
+    pub balance: f64,
     /// The highest learning rate.
     pub learning_rate: f64,
     /// Steps in which the learning rate rises.
@@ -75,6 +80,7 @@ impl Settings {
         let shares = [
             ("sparsity-warm-up", self.sparsity_warm_up),
             ("decay", self.decay),
+            ("balance", self.balance),
             ("beta1", self.betas.0),
             ("beta2", self.betas.1),
         ];

@@ -6,7 +6,7 @@ use crate::Settings;
 use serde::{Deserialize, Serialize};
 
 /// Counted up with every change of what stands below.
-const VERSION: u32 = 1;
+const VERSION: u32 = 3;
 
 /// Whose checkpoint it is, and how far it got.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 
 use crate::activations::{Feed, Rows, Sites};
 use crate::params::{Params, Scales, reconstruct};
-use crate::seeded::{Purpose, generator};
+use crate::seeded::{Fingerprint, Purpose, generator};
 use crate::{Corpus, Settings, TrainError};
 use circuit_model::Model;
 use rand::Rng;
@@ -14,6 +14,8 @@ use tch::{Kind, Tensor, no_grad};
 
 /// Adam's guard against division by zero.
 const EPSILON: f64 = 1e-8;
+/// What is added to a row's size where errors are relative, in units of the mean size.
+const SIZE_FLOOR: f64 = 0.1;
 /// Dead features get new directions only before this share of the steps: later they could not learn.
 const REVIVE_UNTIL: f64 = 0.8;
 /// The output of a revived feature, as a share of the error it points at.
@@ -71,8 +73,8 @@ impl<'a> Trainer<'a> {
         settings: Settings,
     ) -> Result<Self, TrainError> {
         settings.check()?;
-        let Settings { seed, batch_rows, chunk_batches, .. } = settings;
-        let mut feed = Feed::new(model, corpus, sites, seed, batch_rows, chunk_batches);
+        let Settings { seed, batch_rows, chunk_batches, balance, .. } = settings;
+        let mut feed = Feed::new(model, corpus, sites, seed, batch_rows, chunk_batches, balance);
         let run = corpus.fingerprint() ^ fingerprint(model, sites)?;
         let rows = feed.chunk(0)?;
         let (scales, params) = circuit_torch::guard(|| {
@@ -120,8 +122,13 @@ impl<'a> Trainer<'a> {
         let errors: Vec<_> =
             reconstruct(&self.params, &acts, &inputs).iter().zip(&outputs).map(|(r, y)| y - r).collect();
         let mut loss = Tensor::zeros([], (Kind::Float, inputs[0].device()));
-        for error in &errors {
-            loss += error.square().mean(Kind::Float);
+        for (error, y) in errors.iter().zip(&outputs) {
+            let size = |t: &Tensor| t.square().mean_dim(-1, false, Kind::Float);
+            loss += match self.settings.relative_error {
+                false => error.square().mean(Kind::Float),
+                // A row of nothing would count without end: to each, a share of the mean is added.
+                true => (size(error) / (size(y) + SIZE_FLOOR)).mean(Kind::Float) * (1.0 + SIZE_FLOOR),
+            };
         }
         for penalty in penalties.iter().flatten() {
             loss += penalty * self.settings.penalty(step);
@@ -229,13 +236,15 @@ impl<'a> Trainer<'a> {
 
 /// A number that changes with the model's shape, its sites and its weights' ends, to tell runs apart.
 fn fingerprint(model: &Model, sites: Sites) -> Result<u64, TrainError> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
+    let mut sum = Fingerprint::default();
     let spec = model.spec();
-    (spec.n_layers(), spec.d_model, spec.d_vocab, sites.reads.name(), sites.writes.name()).hash(&mut hasher);
+    for number in [spec.n_layers(), spec.d_model, spec.d_vocab] {
+        sum.add(number as u32);
+    }
+    sum.add_bytes(format!("{} {}", sites.reads, sites.writes).as_bytes());
     let head = model.W_U().get(-1).to_kind(Kind::Double).to_device(tch::Device::Cpu);
     for value in Vec::<f64>::try_from(head)? {
-        value.to_bits().hash(&mut hasher);
+        sum.add_bytes(&value.to_le_bytes());
     }
-    Ok(hasher.finish())
+    Ok(sum.finish())
 }

@@ -18,6 +18,15 @@ pub enum StoredKind {
     Bfloat16,
 }
 
+impl StoredKind {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Float32 => Kind::Float,
+            Self::Bfloat16 => Kind::BFloat16,
+        }
+    }
+}
+
 impl Trainer<'_> {
     /// Writes the set as it is now. `model_name` and `scan` go into its config.
     ///
@@ -99,12 +108,8 @@ fn write_file(
     tensors: Vec<(String, Tensor)>,
     kind: StoredKind,
 ) -> Result<(), TrainError> {
-    let kind = match kind {
-        StoredKind::Float32 => Kind::Float,
-        StoredKind::Bfloat16 => Kind::BFloat16,
-    };
     let path = folder.join(&name);
     let tensors = tensors.into_iter().map(|(name, t)| (name, t.to_kind(Kind::Float).into()));
     let file = MappedFile::new(name, tensors.collect());
-    Ok(circuit_format::write_atomically(&path, |out| file.write(Some(kind), out))?)
+    Ok(circuit_format::write_atomically(&path, |out| file.write(Some(kind.kind()), out))?)
 }

@@ -46,7 +46,15 @@ describe("readRecord", () => {
       quantileValues: [],
       histogram: [],
       frequency: null,
+      automaticLabel: null,
     });
+  });
+
+  it("takes the mark off an automatic label, and takes nothing else for one", () => {
+    const label = (automatic_label: unknown) => readRecord({ examples_quantiles: [], automatic_label })?.automaticLabel;
+    expect(label("automatic: on Dallas, Houston; promotes Texas")).toBe("on Dallas, Houston; promotes Texas");
+    expect(label("on Dallas")).toBe("on Dallas");
+    for (const none of ["automatic: ", "", 5, undefined]) expect(label(none)).toBeNull();
   });
 
   it("refuses what is none", () => {

@@ -26,7 +26,13 @@ export function readRecord(json: unknown): FeatureRecord | null {
     quantileValues: numbers(json.quantile_values),
     histogram: numbers(json.histogram),
     frequency: number(json.activation_frequency),
+    automaticLabel: typeof json.automatic_label === "string" ? automatic(json.automatic_label) : null,
   };
+}
+
+/** The label without the word that marks it in the file: the page has a mark of its own. */
+function automatic(label: string): string | null {
+  return label.replace(/^automatic:\s*/, "").trim() || null;
 }
 
 function readExample(example: Readonly<Record<string, unknown>>): FeatureExample {

@@ -181,6 +181,8 @@ export interface FeatureRecord {
   readonly quantileValues: readonly number[];
   readonly histogram: readonly number[];
   readonly frequency: number | null;
+  /** A label that a program made, never a person. */
+  readonly automaticLabel: string | null;
 }
 
 export interface FeatureExample {

@@ -91,6 +91,15 @@ function NodeHead({
         </span>
       </div>
       <LabelEditor store={store} node={ix} label={label} placeholder="no label yet" />
+      {label === "" && record?.automaticLabel != null && (
+        <p
+          class="automatic-label muted"
+          data-testid="automatic-label"
+          title="Made by rule from the texts and outputs below, by nobody"
+        >
+          <span class="automatic-mark">automatic</span> <bdi>{record.automaticLabel}</bdi>
+        </p>
+      )}
       <div class="feature-facts">
         <NodeNumbers node={node} record={record} />
         {record !== null && <Histogram record={record} current={node.activation} />}

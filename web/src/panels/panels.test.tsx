@@ -198,6 +198,16 @@ test("the feature page shows numbers, marker and centred examples of the selecte
   expect(screen.getAllByTestId("train-token").length).toBeGreaterThan(0);
 });
 
+test("a feature without a label shows the automatic one, marked, until it gets a label", async () => {
+  await open("toy-sky");
+  store.select({ node: "1_7_2" });
+  render(<FeatureDetail store={store} />);
+  const automatic = await screen.findByTestId("automatic-label");
+  expect(automatic.textContent).toBe("automatic on sky, blue; promotes azure");
+  store.setLabel(ix("1_7_2"), "the sky");
+  await waitFor(() => expect(screen.queryByTestId("automatic-label")).toBeNull());
+});
+
 test("a hovered node goes before the selected one", async () => {
   await open("toy-sky");
   store.select({ node: "1_7_2" });
