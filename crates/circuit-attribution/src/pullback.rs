@@ -33,6 +33,7 @@ use circuit_torch::runtime;
 use level::{Level, read_to_stream};
 use room::{Gradients, Room, sizes};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
@@ -66,6 +67,15 @@ pub struct PullBack<'a> {
     levels: Option<Vec<Level>>,
     n_layers: usize,
     reads_at: LayerSite,
+    /// Those of the last call, for the next.
+    spare: RefCell<Vec<Worker>>,
+}
+
+/// What a thread needs of its own to take groups down.
+struct Worker {
+    descent: Descent,
+    /// The layers, if they are kept.
+    levels: Vec<Level>,
 }
 
 /// A level that is kept, or one that was folded for this once.
@@ -122,7 +132,13 @@ impl<'a> PullBack<'a> {
             let fold = |l| Level::of(replacement, Layer::from(l));
             let levels = || replacement.cuts().keep_folded.then(|| (0..n_layers).map(fold).collect());
             let reads_at = replacement.transcoders().info().reads;
-            Ok(Self { replacement, levels: tch::no_grad(levels), n_layers, reads_at })
+            Ok(Self {
+                replacement,
+                levels: tch::no_grad(levels),
+                n_layers,
+                reads_at,
+                spare: RefCell::default(),
+            })
         })
     }
 
@@ -192,45 +208,52 @@ impl<'a> PullBack<'a> {
     ) -> Result<(), AttributionError> {
         let groups = self.groups(reads)?;
         let order = self.replacement.sum_order();
-        let workers = self.replacement.cuts().workers.min(groups.len());
-        match &self.levels {
-            Some(levels) if workers > 1 && self.replacement.model().device() == Device::Cpu => {
-                let descent =
-                    || Ok((self.descent(&groups)?, levels.iter().map(Level::shallow_clone).collect()));
-                let descents = (0..workers).map(|_| descent());
-                let descents = descents.collect::<Result<Vec<(Descent, Vec<Level>)>, AttributionError>>()?;
-                let work = |(descent, levels): &mut (Descent, Vec<Level>), group: Group| {
-                    let block = descent.sweep(|l| Folded::Kept(&levels[l]), &group)?;
-                    let mut rows = Vec::with_capacity(group.reads.len());
-                    each_row_of(&block, &group, order, |read, row| {
-                        rows.push((read, row.to_vec()));
-                        Ok(())
-                    })?;
-                    Ok::<_, AttributionError>(rows)
-                };
-                let mut result = Ok(());
-                runtime::side_by_side(descents, groups, work, |rows| {
-                    let taken = rows.and_then(|rows| {
-                        let n = rows.len();
-                        rows.into_iter().try_for_each(|(read, row)| take(read, Cow::Owned(row)))?;
-                        done(n);
-                        Ok(())
-                    });
-                    result = taken;
-                    if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let on_cpu = self.replacement.model().device() == Device::Cpu;
+        let beside = if on_cpu && self.levels.is_some() { self.replacement.cuts().workers } else { 1 };
+        let mut workers = self.workers(beside.min(groups.len()).max(1), &groups)?;
+        if let [worker] = &mut workers[..] {
+            // LibTorch has all threads.
+            for group in &groups {
+                let block = worker.descent.sweep(|l| self.level(l), group)?;
+                each_row_of(&block, group, order, |read, row| take(read, Cow::Borrowed(row)))?;
+                done(group.reads.len());
+            }
+        } else {
+            let work = |worker: &mut Worker, group: Group| {
+                let block = worker.descent.sweep(|l| Folded::Kept(&worker.levels[l]), &group)?;
+                let mut rows = Vec::with_capacity(group.reads.len());
+                each_row_of(&block, &group, order, |read, row| {
+                    rows.push((read, row.to_vec()));
+                    Ok(())
+                })?;
+                Ok::<_, AttributionError>(rows)
+            };
+            let mut result = Ok(());
+            runtime::side_by_side(&mut workers, groups, work, |rows| {
+                result = rows.and_then(|rows| {
+                    let n = rows.len();
+                    rows.into_iter().try_for_each(|(read, row)| take(read, Cow::Owned(row)))?;
+                    done(n);
+                    Ok(())
                 });
-                result
-            }
-            _ => {
-                let descent = self.descent(&groups)?;
-                for group in &groups {
-                    let block = descent.sweep(|l| self.level(l), group)?;
-                    each_row_of(&block, group, order, |read, row| take(read, Cow::Borrowed(row)))?;
-                    done(group.reads.len());
-                }
-                Ok(())
-            }
+                if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            result?;
         }
+        self.spare.replace(workers);
+        Ok(())
+    }
+
+    /// So many workers with room for the largest of these groups: those of the call before, if they have it.
+    fn workers(&self, n: usize, groups: &[Group]) -> Result<Vec<Worker>, AttributionError> {
+        let levels = || self.levels.iter().flatten().map(Level::shallow_clone).collect();
+        let mut workers = self.spare.take();
+        workers.truncate(n);
+        workers.retain(|worker| worker.descent.holds(groups));
+        while workers.len() < n {
+            workers.push(Worker { descent: self.descent(groups)?, levels: levels() });
+        }
+        Ok(workers)
     }
 
     /// The same rows as one tensor `[n_reads, n_sources]` in the type of the computation, zero where a row sees nothing.
@@ -334,8 +357,7 @@ impl<'a> PullBack<'a> {
 
     /// Room for the largest of these groups to go down in.
     fn descent(&self, groups: &[Group]) -> Result<Descent, AttributionError> {
-        let gradients = groups.iter().map(|group| group.reads.len() * group.n_pos).max().unwrap_or(0);
-        let sums = groups.iter().map(|group| group.reads.len() * group.width).max().unwrap_or(0);
+        let (gradients, sums) = room_for(groups);
         let model = self.replacement.model();
         Ok(Descent {
             n_layers: self.n_layers,
@@ -344,6 +366,12 @@ impl<'a> PullBack<'a> {
             room: Room::new(model, gradients, sums)?,
         })
     }
+}
+
+/// Positions of gradients and sums of the largest of these groups.
+fn room_for(groups: &[Group]) -> (usize, usize) {
+    let most = |size: fn(&Group) -> usize| groups.iter().map(size).max().unwrap_or(0);
+    (most(|group| group.reads.len() * group.n_pos), most(|group| group.reads.len() * group.width))
 }
 
 /// Calls `take` with each row of a group that is summed up.
@@ -380,6 +408,12 @@ struct Descent {
 }
 
 impl Descent {
+    /// Whether there is room for these groups.
+    fn holds(&self, groups: &[Group]) -> bool {
+        let (gradients, sums) = room_for(groups);
+        self.room.holds(gradients * self.d_model, sums)
+    }
+
     /// Takes one group of rows down; `[row, n]` in the order of sums, up to the last place that one of them sees. It lies in the
     /// room, and is gone with the next group.
     fn sweep<'l>(

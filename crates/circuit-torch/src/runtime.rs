@@ -236,7 +236,7 @@ pub fn set_threads(threads: usize) -> Result<(), RuntimeError> {
 /// Does independent jobs beside one another, one thread for each worker, in which LibTorch uses no further ones. A worker is what
 /// a thread needs of its own. Results come to the caller's thread, in any order; `take` says whether to go on.
 pub fn side_by_side<W: Send, J: Send, R: Send>(
-    workers: Vec<W>,
+    workers: &mut [W],
     jobs: Vec<J>,
     work: impl Fn(&mut W, J) -> R + Sync,
     mut take: impl FnMut(R) -> ControlFlow<()>,
@@ -246,13 +246,13 @@ pub fn side_by_side<W: Send, J: Send, R: Send>(
     let (results, done) = mpsc::sync_channel(workers.len());
     std::thread::scope(|scope| {
         let (jobs, work) = (&jobs, &work);
-        for mut worker in workers {
+        for worker in workers {
             let results = results.clone();
             scope.spawn(move || {
                 tch::set_num_threads(1);
                 let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                 while let Some(job) = next() {
-                    if results.send(work(&mut worker, job)).is_err() {
+                    if results.send(work(worker, job)).is_err() {
                         break;
                     }
                 }

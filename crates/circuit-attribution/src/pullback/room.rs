@@ -33,6 +33,11 @@ impl Room {
         })
     }
 
+    /// Whether it is enough for so many numbers of gradients and sums.
+    pub(super) fn holds(&self, gradients: usize, sums: usize) -> bool {
+        self.gradients.numel() >= gradients && self.sums.numel() >= sums
+    }
+
     /// Room for sums, `[row, n]`, all zero.
     pub(super) fn sums(&self, rows: usize, n: usize) -> Tensor {
         view(&self.sums, &[rows as i64, n as i64]).zero_()
