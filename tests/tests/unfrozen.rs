@@ -22,7 +22,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 /// A change that moves no random feature over its threshold, and is far above rounding of f64.
-const SMALL: f64 = 1e-5;
+const SMALL: f64 = 1e-4;
 
 /// The graph of a replacement model from rows in f64: targets' first, as [`all_reads`] has them. What no algorithm looks at is made up.
 fn graph(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Tensor) -> Graph {

@@ -214,8 +214,8 @@ impl<'a> LocalReplacement<'a> {
     /// # Errors
     /// If the run fails.
     pub fn best_input_site(&self) -> Result<BestSite, ReplacementError> {
-        const LAYERS: usize = 2;
-        const POSITIONS: usize = 3;
+        const LAYERS: usize = 3;
+        const POSITIONS: usize = 6;
         let candidates = [LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
         let n_layers = self.model.spec().n_layers().min(LAYERS);
         let all = candidates.iter().flat_map(|&s| (0..n_layers).map(move |l| Site::Block(Layer::from(l), s)));

@@ -59,9 +59,13 @@ pub fn release(tensor: &Tensor) {
 }
 
 /// Makes the pages behind a tensor that lies in a mapped file this process's at once, reading what is not in the system's cache: one
-/// call instead of an interruption every few pages. Does nothing to any other tensor, nor where the system has no such call.
+/// call instead of an interruption every few pages. Does nothing to any other tensor or one with
+/// gaps, nor where the system has no such call.
 pub fn populate(tensor: &Tensor) {
-    advise(tensor, Advice::Populate);
+    // Between the numbers of a part of a matrix that is stored the other way round lies the rest of it.
+    if tensor.is_contiguous() {
+        advise(tensor, Advice::Populate);
+    }
 }
 
 #[derive(Clone, Copy)]
