@@ -6,7 +6,7 @@ use circuit_attribution::{AttributeConfig, Attribution, ResolvedTarget, TargetCh
 use circuit_bench::{Made, Shape};
 use circuit_graph::{Graph, Rows};
 use circuit_index::{ActiveIndex, FeatureId, NodeLayout};
-use circuit_replacement::LocalReplacement;
+use circuit_replacement::{Cuts, LocalReplacement};
 use rayon::prelude::*;
 use tch::{Device, Kind};
 
@@ -27,14 +27,17 @@ pub fn model() -> Made {
     Made::new(shape, Kind::Float, Device::Cpu, 0).expect("half a gigabyte of memory")
 }
 
-/// Its prompt, taken apart.
+/// Its prompt, taken apart; rows go down on as many threads as LibTorch takes, as on the command line.
 ///
 /// # Panics
 /// If there is too little memory.
 #[must_use]
 pub fn replacement(made: &Made) -> LocalReplacement<'_> {
     let ignored = made.model.spec().ignored_positions;
-    LocalReplacement::new(&made.model, &made.set, &made.tokens, ignored).expect("a model that runs")
+    let cuts = Cuts { workers: circuit_torch::runtime::threads(), ..Cuts::default() };
+    let admit = |_: &[usize]| Some(cuts);
+    LocalReplacement::new_in(&made.model, &made.set, &made.tokens, ignored, cuts, admit)
+        .expect("a model that runs")
 }
 
 /// Three targets.
