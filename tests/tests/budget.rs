@@ -246,6 +246,23 @@ fn cuts_change_nothing_in_f64() {
             let (a, b) = (usual_rows.dense_rows(reads).unwrap(), rows.dense_rows(reads).unwrap());
             let difference = (&a - b).abs().max().double_value(&[]) / a.abs().max().double_value(&[]);
             assert!(difference < 1e-12, "{case}: {difference:e}");
+            // Groups beside one another; the second time in the room of the first. And what the taker says ends it.
+            let beside = Cuts { keep_folded: true, ..cuts };
+            let cut =
+                LocalReplacement::new_in(model, set, usual.tokens(), 1, beside, |_| Some(beside)).unwrap();
+            let (expected, rows) = (usual_rows.rows(reads, |_| {}).unwrap(), PullBack::new(&cut).unwrap());
+            for _ in 0..2 {
+                let mut told = 0;
+                let found = rows.rows(reads, |n| told += n).unwrap();
+                assert_eq!((told, found.len()), (reads.len(), expected.len()), "{case}");
+                for (a, b) in expected.iter().zip(&found) {
+                    let largest = a.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+                    let near = a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-6 * largest);
+                    assert!(a.len() == b.len() && near, "{case}");
+                }
+            }
+            let stopped = rows.each_row(reads, |_| {}, |_, _| Err(AttributionError::EmptyRound));
+            assert!(matches!(stopped, Err(AttributionError::EmptyRound)), "{case}");
             let refused = LocalReplacement::new_in(model, set, usual.tokens(), 1, cuts, |_| None);
             let message = refused.unwrap_err().to_string();
             assert!(

@@ -200,6 +200,7 @@ impl<'a> PullBack<'a> {
         self.each(reads, done, |read, row| take(read, &row))
     }
 
+    /// The same; rows that another thread copied already are given away.
     fn each(
         &self,
         reads: &[Read],
