@@ -3,6 +3,7 @@
 //!
 //! Damaged archives byte by byte: the tests of `circuit-torch`. Configs that say impossible things: `layouts.rs`.
 
+use crate::joint;
 use crate::sets::{listing, open, scope_2_layer, scope_2_stack, sparsify};
 use crate::tensors::{read, write};
 use circuit_model::Model;
@@ -81,6 +82,13 @@ fn victims() -> Vec<Victim> {
     victims.push(made("sparsify", plt, "layers.1.mlp/sae.safetensors", &|folder, n_layers| {
         sparsify(plt, folder, n_layers);
     }));
+    for (layout, file) in
+        [("joint top-k encoders", "W_enc_1.safetensors"), ("joint top-k decoders", "W_dec_1.safetensors")]
+    {
+        let (folder, model) = (tempfile::tempdir().unwrap(), crate::sets::model(joint::CASE));
+        joint::made(folder.path(), &model);
+        victims.push(Victim { layout, folder, model, file });
+    }
     victims
 }
 

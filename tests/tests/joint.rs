@@ -16,13 +16,13 @@ use std::fs;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-const CASE: &str = "qwen3-plt-relu";
+pub(crate) const CASE: &str = "qwen3-plt-relu";
 const FEATURES: i64 = 40;
 /// For each layer; what counts is their sum.
 const K: i64 = 3;
 
 /// Writes a set of random weights for a model; gives encoders and norms.
-fn made(folder: &Path, model: &Model) -> Vec<(Tensor, Tensor)> {
+pub(crate) fn made(folder: &Path, model: &Model) -> Vec<(Tensor, Tensor)> {
     let (n_layers, d) = (model.spec().n_layers() as i64, model.spec().d_model as i64);
     let like = (Kind::Float, Device::Cpu);
     tch::manual_seed(11);

@@ -199,9 +199,13 @@ impl Layout {
     ) -> Result<Parts, TranscoderError> {
         let name = |name: &str| numbered(name, layer);
         let (d, n_layers) = (d_model, n_layers as i64);
-        // The number of features is that of the biases, or norms; every other tensor must agree with it.
-        let f =
-            store.shape(&name(self.norms.unwrap_or(self.b_enc))).and_then(|s| s.last().copied()).unwrap_or(0);
+        // The number of features is that of the biases, or of encoder rows where there are none; every other tensor must agree.
+        let shape = |part| store.shape(&name(part)).unwrap_or_default();
+        let f = match self.norms {
+            Some(_) => shape(self.W_enc).first().copied(),
+            None => shape(self.b_enc).last().copied(),
+        };
+        let f = f.unwrap_or(0);
         let stored = |part: &str, shape: &[i64]| -> Result<Stored, TranscoderError> {
             Ok(match self.stacked {
                 false => store.stored(&name(part), shape)?,
