@@ -226,7 +226,8 @@ test("M24: the page of a feature has its numbers, marker, predictions and centre
   await expect(page.getByTestId("frequency")).toHaveText(/^0\.\d{3} %$/);
   // 3.25 of 0 … 5 in twenty bars.
   await expect(page.getByTestId("histogram-current")).toHaveAttribute("data-bar", "13");
-  await expect(feature.getByText("azure")).toBeVisible();
+  await expect(feature.getByText("azure", { exact: true })).toBeVisible();
+  await expect(page.getByTestId("automatic-label")).toContainText("on sky, blue; promotes azure");
   await expect(page.getByTestId("examples")).toContainText("—");
   const frame = (await page.getByTestId("examples").boundingBox())!;
   for (const token of await page.getByTestId("train-token").all()) {
