@@ -103,7 +103,7 @@ pub fn moved_rows(replacement: &LocalReplacement<'_>, reads: &[Read]) -> f64 {
         let attn = &layer.attn;
         d * (attn.n_heads + attn.n_kv_heads) * attn.d_head + attn.n_heads * n_pos * n_pos
     });
-    let sources = replacement.sum_order().n_sources();
+    let sources = replacement.order().n_sources();
     let sums: usize = reads.iter().map(|read| seen(replacement, read, n_layers)).sum();
     4.0 * (attention.sum::<usize>() + (sources + reads.len()) * d + sums) as f64
 }
@@ -115,7 +115,7 @@ fn seen(replacement: &LocalReplacement<'_>, read: &Read, n_layers: usize) -> usi
         Read::Direction(_) => n_layers,
         Read::Stream(layer, ..) => layer.get(),
     };
-    replacement.sum_order().visible_from(layer).map(|piece| piece.len()).sum()
+    replacement.order().visible_from(layer)
 }
 
 /// Operations of all encoders, the ignored position apart.
