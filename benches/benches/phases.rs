@@ -18,7 +18,7 @@ fn phases(c: &mut Criterion) {
     let batch = TokenBatch::new(&made.tokens, &made.model).expect("a prompt");
     let mut group = c.benchmark_group("forward");
     group.bench_function("24 tokens", |b| {
-        b.iter(|| black_box(Trace::record(&made.model, &made.set, &batch).expect("a run")));
+        b.iter(|| black_box(Trace::record(&made.model, &made.set, &batch, true).expect("a run")));
     });
     group.finish();
 
@@ -57,13 +57,14 @@ fn phases(c: &mut Criterion) {
             || Ranking::new(spec.n_layers(), replacement.n_pos(), replacement.active().to_vec()),
             |mut ranking| {
                 for (target, row) in targets.iter().zip(&values) {
-                    ranking.add_target_row(target.weight, row);
+                    ranking.add_target_row(target.weight, row).expect("memory");
                 }
                 for (features, rows) in chosen.chunks(round).zip(values[targets.len()..].chunks(round)) {
-                    black_box(ranking.next(round));
-                    features.iter().zip(rows).for_each(|(&i, row)| ranking.add_feature_row(i, row));
+                    black_box(ranking.next(round).expect("memory"));
+                    let mut rows = features.iter().zip(rows);
+                    rows.try_for_each(|(&i, row)| ranking.add_feature_row(i, row)).expect("memory");
                 }
-                black_box(ranking.into_rows())
+                black_box(ranking.into_rows().expect("memory"))
             },
             BatchSize::LargeInput,
         );

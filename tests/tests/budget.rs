@@ -279,11 +279,11 @@ fn held_by(replacement: &LocalReplacement<'_>, found: &Attribution) -> usize {
     let mut ranking = Ranking::new(n_layers, replacement.n_pos(), replacement.active().to_vec());
     let n_targets = found.rows.n_rows() - found.selected.len();
     for _ in 0..n_targets {
-        ranking.add_target_row(1.0, &vec![0.0; replacement.order().n_sources()]);
+        ranking.add_target_row(1.0, &vec![0.0; replacement.order().n_sources()]).unwrap();
     }
     for &feature in &found.selected {
         let layer = replacement.active()[feature.get()].layer;
-        ranking.add_feature_row(feature, &vec![0.0; replacement.order().visible_from(layer.get())]);
+        ranking.add_feature_row(feature, &vec![0.0; replacement.order().visible_from(layer.get())]).unwrap();
     }
     ranking.held_bytes()
 }

@@ -78,7 +78,7 @@ struct Worker {
     levels: Vec<Level>,
 }
 
-/// A level that is kept, or one that was folded for this once.
+/// A level that is kept, or one that was made for this once.
 enum Folded<'a> {
     Kept(&'a Level),
     Anew(Box<Level>),
@@ -130,11 +130,14 @@ impl<'a> PullBack<'a> {
         circuit_torch::guard(|| {
             let n_layers = replacement.model().blocks().len();
             let fold = |l| Level::of(replacement, Layer::from(l));
-            let levels = || replacement.cuts().keep_folded.then(|| (0..n_layers).map(fold).collect());
+            let levels = || match replacement.cuts().keep_folded {
+                true => (0..n_layers).map(fold).collect::<Result<_, _>>().map(Some),
+                false => Ok(None),
+            };
             let reads_at = replacement.transcoders().info().reads;
             Ok(Self {
                 replacement,
-                levels: tch::no_grad(levels),
+                levels: tch::no_grad(levels)?,
                 n_layers,
                 reads_at,
                 spare: RefCell::default(),
@@ -148,12 +151,18 @@ impl<'a> PullBack<'a> {
         self.replacement
     }
 
-    /// A layer: as it is kept, or folded anew.
-    fn level(&self, layer: usize) -> Folded<'_> {
-        match &self.levels {
-            Some(kept) => Folded::Kept(&kept[layer]),
-            None => Folded::Anew(Box::new(Level::of(self.replacement, Layer::from(layer)))),
-        }
+    /// A layer for gradients at the first positions: as it is kept, or what is not kept of it made anew.
+    fn level(&self, layer: usize, n_pos: usize) -> Result<Folded<'_>, AttributionError> {
+        let keep_writes = self.replacement.cuts().keep_writes;
+        let level = match &self.levels {
+            Some(kept) if keep_writes => return Ok(Folded::Kept(&kept[layer])),
+            Some(kept) => kept[layer].shallow_clone(),
+            None => Level::of(self.replacement, Layer::from(layer))?,
+        };
+        Ok(Folded::Anew(Box::new(match keep_writes {
+            true => level,
+            false => level.with_writes(self.replacement, Layer::from(layer), n_pos)?,
+        })))
     }
 
     /// The layer below which a row's sources are written, and the position up to which it sees.
@@ -210,18 +219,19 @@ impl<'a> PullBack<'a> {
         let groups = self.groups(reads)?;
         let order = self.replacement.sum_order();
         let on_cpu = self.replacement.model().device() == Device::Cpu;
-        let beside = if on_cpu && self.levels.is_some() { self.replacement.cuts().workers } else { 1 };
+        let cuts = self.replacement.cuts();
+        let beside = if on_cpu && cuts.keep_folded && cuts.keep_writes { cuts.workers } else { 1 };
         let mut workers = self.workers(beside.min(groups.len()).max(1), &groups)?;
         if let [worker] = &mut workers[..] {
             // LibTorch has all threads.
             for group in &groups {
-                let block = worker.descent.sweep(|l| self.level(l), group)?;
+                let block = worker.descent.sweep(|l| self.level(l, group.n_pos), group)?;
                 each_row_of(&block, group, order, |read, row| take(read, Cow::Borrowed(row)))?;
                 done(group.reads.len());
             }
         } else {
             let work = |worker: &mut Worker, group: Group| {
-                let block = worker.descent.sweep(|l| Folded::Kept(&worker.levels[l]), &group)?;
+                let block = worker.descent.sweep(|l| Ok(Folded::Kept(&worker.levels[l])), &group)?;
                 let mut rows = Vec::with_capacity(group.reads.len());
                 each_row_of(&block, &group, order, |read, row| {
                     rows.push((read, row.to_vec()));
@@ -268,7 +278,7 @@ impl<'a> PullBack<'a> {
         let groups = self.groups(reads)?;
         let descent = self.descent(&groups)?;
         for group in &groups {
-            let block = descent.sweep(|l| self.level(l), group)?;
+            let block = descent.sweep(|l| self.level(l, group.n_pos), group)?;
             let top = group.layers.iter().copied().max().unwrap_or(0);
             let places = order.visible_from(top).flatten().map(|place| place as i64);
             let places = Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(block.device());
@@ -419,7 +429,7 @@ impl Descent {
     /// room, and is gone with the next group.
     fn sweep<'l>(
         &self,
-        level: impl Fn(usize) -> Folded<'l>,
+        level: impl Fn(usize) -> Result<Folded<'l>, AttributionError>,
         group: &Group,
     ) -> Result<Tensor, AttributionError> {
         circuit_torch::guard(|| tch::no_grad(|| self.go_down(level, group)))
@@ -427,7 +437,7 @@ impl Descent {
 
     fn go_down<'l>(
         &self,
-        level: impl Fn(usize) -> Folded<'l>,
+        level: impl Fn(usize) -> Result<Folded<'l>, AttributionError>,
         group: &Group,
     ) -> Result<Tensor, AttributionError> {
         let sums = self.room.sums(group.reads.len(), group.width);
@@ -442,7 +452,7 @@ impl Descent {
         let targets = next(self.n_layers, false, &g);
         g.join(&targets)?;
         for l in (0..self.n_layers.min(top + 1)).rev() {
-            let level = level(l);
+            let level = level(l)?;
             level.contract(&g.joined(), &sums)?;
             // Features of the layer join after that: they do not see what their own layer writes.
             let features = next(l, true, &g);

@@ -136,7 +136,7 @@ impl<'p, 'a> QueryKey<'p, 'a> {
         };
         let place = pos.get() as i64;
         let reads = circuit_torch::guard(|| {
-            let over_head = trace.frozen(Site::Block(self.layer, norm));
+            let over_head = trace.frozen(Site::Block(self.layer, norm))?;
             let scales = ScoreScales {
                 attn: trace.layers[self.layer.get()].attn_scale.get(place).double_value(&[0]),
                 head: over_head.map(|s| s.double_value(&[0, place, nth as i64, 0])),

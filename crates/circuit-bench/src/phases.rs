@@ -94,7 +94,7 @@ pub fn measure(made: &Made, settings: Settings) -> Result<Phases, AttributionErr
 fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let device = made.model.device();
     let batch = TokenBatch::new(&made.tokens, &made.model)?;
-    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch))?;
+    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch, true))?;
     drop(trace);
     let ignored = made.model.spec().ignored_positions;
     let (both, replacement) = timed(device, || {
@@ -122,16 +122,16 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         let mut ranking =
             Ranking::new(made.model.spec().n_layers(), replacement.n_pos(), replacement.active().to_vec());
         for (target, row) in targets.iter().zip(&values) {
-            ranking.add_target_row(target.weight, row);
+            ranking.add_target_row(target.weight, row)?;
         }
         let round = settings.batch_size * settings.update_interval;
         let features = found.selected.iter().zip(&values[targets.len()..]).collect::<Vec<_>>();
         for features in features.chunks(round.max(1)) {
-            std::hint::black_box(ranking.next(round));
-            features.iter().for_each(|&(&feature, row)| ranking.add_feature_row(feature, row));
+            std::hint::black_box(ranking.next(round)?);
+            features.iter().try_for_each(|&(&feature, row)| ranking.add_feature_row(feature, row))?;
         }
-        std::hint::black_box(ranking.influence());
-        Ok::<_, AttributionError>(ranking.into_rows())
+        std::hint::black_box(ranking.influence()?);
+        Ok::<_, AttributionError>(ranking.into_rows()?)
     })?;
     let rows_need =
         Needed { operations: needed_rows(&replacement, &reads), bytes: moved_rows(&replacement, &reads) };

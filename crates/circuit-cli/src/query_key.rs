@@ -33,8 +33,7 @@ pub(crate) fn run(args: QueryKeyArgs) -> Result<String, Failure> {
     let layer = Layer::from(args.layer);
     let pull_back = PullBack::new(&replacement)?;
     let taken = QueryKey::new(&pull_back, layer, args.head, query).map_err(as_usage)?;
-    let pattern =
-        replacement.trace().layers[layer.get()].pattern.get(args.head as i64).get(query.get() as i64);
+    let pattern = replacement.trace().pattern(layer)?.get(args.head as i64).get(query.get() as i64);
     let pattern = rerun::numbers(&pattern)?;
     let keys = match args.key {
         Some(key) => vec![position(key, n_pos)?],

@@ -8,20 +8,26 @@
 //!
 //! Rows come in [`SourceOrder`], where what layer `l` can see is a prefix. Of it, a row at position `p` keeps only positions up
 //! to `p`: attention is causal, so the rest is zero. All rows are kept once, unnormalised; at the end they become the
-//! graph's rows. No tensors here, and no decision on how many rows there are to be.
+//! graph's rows. They are in memory, or, where they are to take no more than so much of it, the further ones in a file
+//! ([`row_file`]), which changes no bit of anything. No tensors here, and no decision on how many rows there are to be.
+
+mod row_file;
 
 use crate::Rows;
 use crate::influence::{add_abs, sum_abs};
 use circuit_index::{ActiveIndex, FeatureId, Layer, Node, NodeLayout, Pos, SourceOrder};
 use rayon::prelude::*;
+use row_file::RowFile;
+pub use row_file::RowFileError;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
 /// What a row's sum of absolute effects is at least taken to be.
 const SUM_FLOOR: f64 = 1e-8;
 
 /// Rows of direct effects as they become known, and the influence they imply.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Ranking {
     reach: Reach,
     active: Vec<FeatureId>,
@@ -29,7 +35,7 @@ pub struct Ranking {
     targets: Vec<(f64, Row)>,
     /// The rows of features; ascending, which is also ascending by layer.
     features: BTreeMap<ActiveIndex, Row>,
-    held_bytes: usize,
+    store: Store,
 }
 
 impl Ranking {
@@ -41,7 +47,16 @@ impl Ranking {
     pub fn new(n_layers: usize, n_pos: usize, active: Vec<FeatureId>) -> Self {
         assert!(n_pos > 0, "a prompt has at least one token");
         let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos);
-        Self { reach, active, targets: Vec::new(), features: BTreeMap::new(), held_bytes: 0 }
+        Self { reach, active, targets: Vec::new(), features: BTreeMap::new(), store: Store::default() }
+    }
+
+    /// The same, with at most so many bytes of rows in memory: further ones go to an unnamed file in a folder.
+    ///
+    /// # Errors
+    /// If there can be no file.
+    pub fn overflowing_to(mut self, folder: &Path, memory: usize) -> Result<Self, RowFileError> {
+        self.store.overflow = Some((memory, RowFile::create(folder)?));
+        Ok(self)
     }
 
     /// The order in which rows list their sources.
@@ -56,44 +71,58 @@ impl Ranking {
         self.features.len()
     }
 
-    /// Bytes that the rows hold: of each, what its layer and position can see.
+    /// Bytes of memory that the rows hold: of each, what its layer and position can see.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.store.held
+    }
+
+    /// Bytes of rows on disk.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.store.overflow.as_ref().map_or(0, |(_, file)| file.len())
     }
 
     /// Adds the row of the next target: its weight (>= 0) and the effects of all sources.
     ///
+    /// # Errors
+    /// If it has to be written to disk and cannot.
+    ///
     /// # Panics
     /// If the row has another length.
-    pub fn add_target_row(&mut self, weight: f32, row: &[f32]) {
+    pub fn add_target_row(&mut self, weight: f32, row: &[f32]) -> Result<(), RowFileError> {
         let (layer, pos) = (self.reach.n_layers, self.reach.n_pos - 1);
-        let row = Row::new(&self.reach, layer, pos, row);
-        self.held_bytes += row.bytes();
+        let row = self.store.keep(&self.reach, layer, pos, row)?;
         self.targets.push((f64::from(weight), row));
+        Ok(())
     }
 
     /// Adds the row of an active feature: the effects of the sources that its layer can see, a prefix of all sources as
     /// long as [`SourceOrder::visible_from`] says. Effects of later positions are not read; they are zero.
     ///
+    /// # Errors
+    /// If it has to be written to disk and cannot.
+    ///
     /// # Panics
     /// If the row has another length, the feature has a row already, or there is no such feature.
-    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) {
+    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) -> Result<(), RowFileError> {
         let FeatureId { layer, pos, .. } = self.active[feature.get()];
-        let row = Row::new(&self.reach, layer.get(), pos.get(), row);
-        self.held_bytes += row.bytes();
+        let row = self.store.keep(&self.reach, layer.get(), pos.get(), row)?;
         let before = self.features.insert(feature, row);
         assert!(before.is_none(), "active feature {feature} has a row already");
+        Ok(())
     }
 
     /// The influence of each source on the targets, over the rows so far, in source order.
-    #[must_use]
-    pub fn influence(&self) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// If rows on disk cannot be read.
+    pub fn influence(&self) -> Result<Vec<f64>, RowFileError> {
         let reach = &self.reach;
         let mut influence = vec![0.0; reach.order.n_sources()];
         let factors: Vec<_> =
             self.targets.iter().map(|(weight, row)| (row, weight * row.inverse_sum)).collect();
-        reach.flow_down(&factors, reach.n_layers, &mut influence);
+        reach.flow_down(&factors, reach.n_layers, &self.store, &mut influence)?;
         for layer in (0..reach.n_layers).rev() {
             let factors: Vec<_> = self
                 .features
@@ -101,16 +130,18 @@ impl Ranking {
                 .map(|(&feature, row)| (row, influence[self.place(feature)] * row.inverse_sum))
                 .filter(|&(_, factor)| factor > 0.0)
                 .collect();
-            reach.flow_down(&factors, layer, &mut influence);
+            reach.flow_down(&factors, layer, &self.store, &mut influence)?;
         }
-        influence
+        Ok(influence)
     }
 
     /// The `count` features of most influence that have no row yet, fewer if fewer are left; of equals, the first. They
     /// come in ascending order.
-    #[must_use]
-    pub fn next(&self, count: usize) -> Vec<ActiveIndex> {
-        let influence = self.influence();
+    ///
+    /// # Errors
+    /// If rows on disk cannot be read.
+    pub fn next(&self, count: usize) -> Result<Vec<ActiveIndex>, RowFileError> {
+        let influence = self.influence()?;
         let mut open: Vec<ActiveIndex> = (0..self.active.len()).map(ActiveIndex::from).collect();
         let mut taken = self.features.keys().peekable();
         open.retain(|feature| taken.next_if_eq(&feature).is_none());
@@ -120,13 +151,15 @@ impl Ranking {
             open.truncate(count);
             open.sort_unstable();
         }
-        open
+        Ok(open)
     }
 
     /// Ends the ranking: the features that have a row, ascending, and all rows as a graph of these features has them.
     /// Each row is dropped as soon as it is copied.
-    #[must_use]
-    pub fn into_rows(self) -> (Vec<ActiveIndex>, Rows) {
+    ///
+    /// # Errors
+    /// If rows on disk cannot be read.
+    pub fn into_rows(self) -> Result<(Vec<ActiveIndex>, Rows), RowFileError> {
         let selected: Vec<ActiveIndex> = self.features.keys().copied().collect();
         let Reach { n_layers, n_pos, .. } = self.reach;
         let layout =
@@ -149,16 +182,19 @@ impl Ranking {
         let mut values = vec![0.0; layout.n_rows() * layout.n_sources()];
         let rows: Vec<Row> =
             self.features.into_values().chain(self.targets.into_iter().map(|t| t.1)).collect();
-        let reach = &self.reach;
-        values.par_chunks_exact_mut(layout.n_sources()).zip(rows).for_each(|(to, row)| {
+        let (reach, store) = (&self.reach, &self.store);
+        let whole_rows = values.par_chunks_exact_mut(layout.n_sources()).zip(rows);
+        whole_rows.try_for_each_init(Vec::new, |buffer, (to, row)| {
+            let seen = store.piece(&row, 0..reach.seen(row.layer, row.pos), buffer)?;
             for (value, &(layer, pos, place)) in to.iter_mut().zip(&columns) {
                 if layer < row.layer && pos <= row.pos {
-                    *value = row.values[reach.seen(layer, row.pos) + place];
+                    *value = seen[reach.seen(layer, row.pos) + place];
                 }
             }
-            to[layout.tokens()][..=row.pos].copy_from_slice(&row.values[..=row.pos]);
-        });
-        (selected, Rows::new(layout.n_sources(), values).expect("whole rows"))
+            to[layout.tokens()][..=row.pos].copy_from_slice(&seen[..=row.pos]);
+            Ok(())
+        })?;
+        Ok((selected, Rows::new(layout.n_sources(), values).expect("whole rows")))
     }
 
     /// The place of an active feature in source order.
@@ -176,33 +212,69 @@ impl Ranking {
     }
 }
 
-/// A row without what its layer and position cannot see.
-#[derive(Clone, Debug)]
+/// A row without what its layer and position cannot see: tokens up to `pos`, then of each layer below `layer` the sources up to
+/// `pos`.
+#[derive(Debug)]
 struct Row {
     layer: usize,
     pos: usize,
     /// One over its sum of absolute values.
     inverse_sum: f64,
-    /// Tokens up to `pos`, then of each layer below `layer` the sources up to `pos`.
-    values: Vec<f32>,
+    values: Values,
 }
 
-impl Row {
-    fn new(reach: &Reach, layer: usize, pos: usize, row: &[f32]) -> Self {
-        assert_eq!(row.len(), reach.order.visible_from(layer), "length of a row at layer {layer}");
-        let mut values = Vec::with_capacity(reach.seen(layer, pos));
-        values.extend_from_slice(&row[..=pos]);
-        for below in 0..layer {
-            let start = reach.order.visible_from(below);
-            values.extend_from_slice(&row[start..start + reach.seen_in(below, pos)]);
-        }
-        let effects = |values: &[f32]| values.iter().filter(|&&value| value != 0.0).count();
-        debug_assert_eq!(effects(&values), effects(row), "a later position has an effect on position {pos}");
-        Self { layer, pos, inverse_sum: 1.0 / sum_abs(&values).max(SUM_FLOOR), values }
+/// Where a row's values are.
+#[derive(Debug)]
+enum Values {
+    InMemory(Vec<f32>),
+    /// In the file, from this byte on.
+    OnDisk(u64),
+}
+
+/// What keeps rows: memory, and perhaps a file for those that come once there are enough in it.
+#[derive(Debug, Default)]
+struct Store {
+    /// Bytes of memory that rows take.
+    held: usize,
+    /// How many they may take, and the file for further ones.
+    overflow: Option<(usize, RowFile)>,
+}
+
+impl Store {
+    /// Keeps what a row at a layer and position can see.
+    fn keep(&mut self, reach: &Reach, layer: usize, pos: usize, row: &[f32]) -> Result<Row, RowFileError> {
+        let seen = reach.seen_of(layer, pos, row);
+        let inverse_sum = 1.0 / sum_abs(&seen).max(SUM_FLOOR);
+        let bytes = std::mem::size_of_val(seen.as_slice());
+        self.held += std::mem::size_of::<Row>();
+        let values = match &mut self.overflow {
+            Some((memory, file)) if self.held.saturating_add(bytes) > *memory => {
+                Values::OnDisk(file.append(&seen)?)
+            }
+            _ => {
+                self.held += bytes;
+                Values::InMemory(seen)
+            }
+        };
+        Ok(Row { layer, pos, inverse_sum, values })
     }
 
-    fn bytes(&self) -> usize {
-        std::mem::size_of_val(self.values.as_slice()) + std::mem::size_of::<Self>()
+    /// Some of a row's values; `buffer` is where those from the file are put.
+    fn piece<'a>(
+        &self,
+        row: &'a Row,
+        range: Range<usize>,
+        buffer: &'a mut Vec<f32>,
+    ) -> Result<&'a [f32], RowFileError> {
+        match (&row.values, &self.overflow) {
+            (Values::InMemory(values), _) => Ok(&values[range]),
+            (Values::OnDisk(start), Some((_, file))) => {
+                buffer.resize(range.len(), 0.0);
+                file.read(start + (range.start * size_of::<f32>()) as u64, buffer)?;
+                Ok(buffer)
+            }
+            (Values::OnDisk(_), None) => unreachable!("a row on disk was written to a file"),
+        }
     }
 }
 
@@ -238,24 +310,46 @@ impl Reach {
         self.seen(below + 1, pos) - self.seen(below, pos)
     }
 
-    /// Adds each row, times its factor, to the sums of the sources that rows at `layer` see.
-    fn flow_down(&self, rows: &[(&Row, f64)], layer: usize, sums: &mut [f64]) {
-        let (tokens, mut rest) = sums.split_at_mut(self.n_pos);
-        for (row, factor) in rows {
-            add_abs(tokens, *factor, &row.values[..=row.pos]);
+    /// Of a row over all that its layer sees, what its position sees.
+    fn seen_of(&self, layer: usize, pos: usize, row: &[f32]) -> Vec<f32> {
+        assert_eq!(row.len(), self.order.visible_from(layer), "length of a row at layer {layer}");
+        let mut seen = Vec::with_capacity(self.seen(layer, pos));
+        seen.extend_from_slice(&row[..=pos]);
+        for below in 0..layer {
+            let start = self.order.visible_from(below);
+            seen.extend_from_slice(&row[start..start + self.seen_in(below, pos)]);
         }
-        let mut written = Vec::with_capacity(layer); // the sums of each layer below
+        let effects = |values: &[f32]| values.iter().filter(|&&value| value != 0.0).count();
+        debug_assert_eq!(effects(&seen), effects(row), "a later position has an effect on position {pos}");
+        seen
+    }
+
+    /// Adds each row, times its factor, to the sums of the sources that rows at `layer` see.
+    fn flow_down(
+        &self,
+        rows: &[(&Row, f64)],
+        layer: usize,
+        store: &Store,
+        sums: &mut [f64],
+    ) -> Result<(), RowFileError> {
+        // The sums of tokens and of each layer below: a task each, which takes its piece of one row after the other.
+        let (tokens, mut rest) = sums.split_at_mut(self.n_pos);
+        let mut written = vec![tokens];
         for below in 0..layer {
             let n_written = self.order.visible_from(below + 1) - self.order.visible_from(below);
             let (sums, others) = rest.split_at_mut(n_written);
             written.push(sums);
             rest = others;
         }
-        written.into_par_iter().enumerate().for_each(|(below, sums)| {
+        written.into_par_iter().enumerate().try_for_each_init(Vec::new, |buffer, (nth, sums)| {
             for (row, factor) in rows {
-                let start = self.seen(below, row.pos);
-                add_abs(sums, *factor, &row.values[start..start + self.seen_in(below, row.pos)]);
+                let piece = match nth.checked_sub(1) {
+                    None => 0..row.pos + 1,
+                    Some(below) => self.seen(below, row.pos)..self.seen(below + 1, row.pos),
+                };
+                add_abs(sums, *factor, store.piece(row, piece, buffer)?);
             }
-        });
+            Ok(())
+        })
     }
 }

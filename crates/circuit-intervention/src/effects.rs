@@ -68,8 +68,10 @@ pub fn removals(
     moved(replacement, sources, -1.0, &|mut hooks, tokens| {
         for l in 0..replacement.model().spec().n_layers() {
             let site = Site::Block(Layer::from(l), LayerSite::Pattern);
-            if let (Hold::Patterns, Some(pattern)) = (hold, replacement.trace().frozen(site)) {
-                hooks = hooks.hold(site, pattern.shallow_clone());
+            if hold == Hold::Patterns
+                && let Some(pattern) = replacement.trace().frozen(site)?
+            {
+                hooks = hooks.hold(site, pattern);
             }
         }
         let _logits = replacement.model().forward(tokens, &mut hooks)?;

@@ -9,6 +9,7 @@ use crate::cache::{Grown, KvCache};
 use crate::hooks::Visitor;
 use crate::model::{Block, Model, TokenBatch};
 use crate::norm::wide;
+use crate::pattern::{mask, pattern, scores, soft_cap};
 use crate::rope::RopeTables;
 use crate::spec::{AttnSpec, Reach, RopeSpec};
 use circuit_index::{Layer, LayerSite, Site};
@@ -137,14 +138,7 @@ impl<'a> Pass<'a> {
     fn mask(&mut self, reach: Reach, device: tch::Device) -> &Tensor {
         let found = self.masks.iter().position(|(r, _)| *r == reach);
         let i = found.unwrap_or_else(|| {
-            let start = self.start();
-            let ones = Tensor::ones([self.n_new(), self.positions.end as i64], (Kind::Bool, device));
-            let later = ones.triu(start + 1);
-            let mask = match reach {
-                Reach::Global => later,
-                Reach::Window(n) => later.logical_or(&ones.tril(start - n.get() as i64)),
-            };
-            self.masks.push((reach, mask));
+            self.masks.push((reach, mask(reach, &self.positions, device)));
             self.masks.len() - 1
         });
         &self.masks[i].1
@@ -186,15 +180,9 @@ fn attention(
     let [k, v] = pass.all_keys_and_values(k, v);
     let keys = k.size()[1];
 
-    // Query heads in groups that share a key-value head: [batch, kv_head, group, pos, d_head].
-    let q = q.view([batch, pos, kv_heads, heads / kv_heads, d_head]).permute([0, 2, 3, 1, 4]);
-    let k = k.permute([0, 2, 3, 1]).unsqueeze(2);
-    let scores = soft_cap(q.matmul(&k) * spec.scale, spec.soft_cap);
-    let mask = pass.mask(spec.reach, x.device());
-    let scores = scores.masked_fill(mask, f64::NEG_INFINITY).view([batch, heads, pos, keys]);
+    let scores = scores(spec, &q, &k, pass.mask(spec.reach, x.device()));
     let scores = visitor.visit(at(LayerSite::AttnScores), scores)?;
-    let pattern = softmax(scores.to_kind(wide(x.kind())), attn.sinks.as_ref()).to_kind(x.kind());
-    let pattern = visitor.visit(at(LayerSite::Pattern), pattern)?; // [batch, head, query, key]
+    let pattern = visitor.visit(at(LayerSite::Pattern), pattern(scores, attn.sinks.as_ref()))?; // [batch, head, query, key]
 
     let grouped = pattern.view([batch, kv_heads, heads / kv_heads, pos, keys]);
     let z = grouped.matmul(&v.transpose(1, 2).unsqueeze(2)).view([batch, heads, pos, d_head]).transpose(1, 2);
@@ -206,17 +194,6 @@ fn attention(
         None => out,
     };
     visitor.visit(at(LayerSite::AttnOut), out)
-}
-
-/// The pattern of scores `[batch, head, query, key]`. A sink is one more key, which every query sees and which has no value:
-/// what it takes is missing in the sum.
-fn softmax(scores: Tensor, sinks: Option<&Tensor>) -> Tensor {
-    let Some(sinks) = sinks else { return scores.softmax(-1, None::<Kind>) };
-    let &[batch, heads, pos, keys] = scores.size().as_slice() else {
-        unreachable!("scores have four dimensions")
-    };
-    let sinks = sinks.to_kind(scores.kind()).view([1, heads, 1, 1]).expand([batch, heads, pos, 1], false);
-    Tensor::cat(&[scores, sinks], -1).softmax(-1, None::<Kind>).narrow(-1, 0, keys).contiguous()
 }
 
 fn rotate(q: Tensor, k: Tensor, spec: &AttnSpec, pass: &mut Pass<'_>) -> (Tensor, Tensor) {
@@ -248,12 +225,4 @@ fn mlp(
         None => out,
     };
     visitor.visit(at(LayerSite::MlpOut), out)
-}
-
-/// `cap · tanh(x / cap)`, or `x` without a cap.
-fn soft_cap(x: Tensor, cap: Option<f64>) -> Tensor {
-    match cap {
-        Some(cap) => (x / cap).tanh() * cap,
-        None => x,
-    }
 }

@@ -2,19 +2,20 @@
 //!
 //! With attention patterns, norm denominators and MLP outputs held, the model is linear in whatever is added to the residual
 //! stream; only a transcoder's linear skip passes anything through an MLP (methods paper, "local replacement model").
+//!
+//! Patterns are most of what a run on a long prompt leaves behind. They are kept in the type of the weights, or not at all: then a
+//! layer's is made anew from its queries and keys each time it is asked for.
 
 use crate::ReplacementError;
 use circuit_index::{Layer, LayerSite, Site};
-use circuit_model::{Hooks, Model, ModelError, TokenBatch, Visitor};
+use circuit_model::{Hooks, Model, ModelError, QueriesAndKeys, TokenBatch, Visitor};
 use circuit_transcoder::TranscoderSet;
 use std::collections::BTreeMap;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-/// What is kept of one layer; `wide` is fp32, or f64 for f64 weights.
+/// What is kept of one layer but for its pattern; `wide` is fp32, or f64 for f64 weights.
 #[derive(Debug)]
 pub struct FrozenLayer {
-    /// `[head, query, key]`, wide.
-    pub pattern: Tensor,
     /// `[pos, 1]`, wide: denominator of the norm before attention.
     pub attn_scale: Tensor,
     /// `[pos, 1]`, wide: of the norm after attention, where there is one.
@@ -40,12 +41,15 @@ pub struct Trace {
     pub token_vectors: Tensor,
     /// `[pos, d_vocab]`, wide: after any soft cap.
     pub logits: Tensor,
-    /// All frozen sites' values as they were visited, to hold them again.
+    /// All frozen sites' values as they were visited, to hold them again; perhaps without patterns.
     held: BTreeMap<Site, Tensor>,
+    /// Where patterns are not kept: of each layer what makes them.
+    patterns: Vec<QueriesAndKeys>,
+    wide: Kind,
 }
 
 impl Trace {
-    /// Runs the model on one prompt and keeps what `transcoders` need.
+    /// Runs the model on one prompt and keeps what `transcoders` need: patterns, or what makes them.
     ///
     /// # Errors
     /// If the run fails, or its logits are not finite.
@@ -53,10 +57,16 @@ impl Trace {
         model: &Model,
         transcoders: &TranscoderSet,
         tokens: &TokenBatch,
+        keep_patterns: bool,
     ) -> Result<Self, ReplacementError> {
         let info = transcoders.info();
-        let frozen = model.spec().frozen_sites();
-        let mut wanted = frozen.clone();
+        let mut frozen = model.spec().frozen_sites();
+        let mut wanted = Vec::new();
+        if !keep_patterns {
+            frozen.retain(|site| !matches!(site, Site::Block(_, LayerSite::Pattern)));
+            wanted.extend((0..model.spec().n_layers()).flat_map(queries_and_keys));
+        }
+        wanted.extend_from_slice(&frozen);
         wanted.push(Site::Embed);
         for l in 0..model.spec().n_layers() {
             wanted.extend([info.reads, info.writes].map(|site| Site::Block(Layer::from(l), site)));
@@ -64,7 +74,9 @@ impl Trace {
         let mut hooks = Hooks::new().record(wanted);
         let logits = model.forward(tokens, &mut hooks)?;
         let values = hooks.finish()?;
-        circuit_torch::guard(|| Self::from_values(model, transcoders, logits, &frozen, &values))
+        circuit_torch::guard(|| {
+            Self::from_values(model, transcoders, logits, &frozen, &values, keep_patterns)
+        })
     }
 
     fn from_values(
@@ -73,6 +85,7 @@ impl Trace {
         logits: Tensor,
         frozen: &[Site],
         values: &BTreeMap<Site, Tensor>,
+        keep_patterns: bool,
     ) -> Result<Self, ReplacementError> {
         let wide = model.wide_kind();
         let logits = logits.select(0, 0).to_kind(wide);
@@ -88,7 +101,6 @@ impl Trace {
             let at = |site| Site::Block(Layer::from(l), site);
             let present = |site| values.contains_key(&at(site)).then(|| value(&at(site)));
             FrozenLayer {
-                pattern: value(&at(LayerSite::Pattern)).to_kind(wide),
                 attn_scale: value(&at(LayerSite::AttnNormScale)),
                 attn_post_scale: present(LayerSite::AttnPostScale),
                 mlp_scale: value(&at(LayerSite::MlpNormScale)),
@@ -97,7 +109,13 @@ impl Trace {
                 feature_output: value(&at(info.writes)),
             }
         });
+        let patterns = model.blocks().iter().enumerate().filter(|_| !keep_patterns).map(|(l, block)| {
+            let [q, k] = queries_and_keys(l).map(|site| &values[&site]);
+            QueriesAndKeys::new(block, q, k)
+        });
         Ok(Self {
+            patterns: patterns.collect(),
+            wide,
             layers: layers.collect(),
             final_scale: value(&Site::FinalNormScale),
             token_vectors: value(&Site::Embed).to_kind(wide),
@@ -108,10 +126,33 @@ impl Trace {
 
     /// The value of a frozen site ([`circuit_model::spec::ModelSpec::frozen_sites`]) as it was visited, `[batch = 1, ..]`; `None` for
     /// any other site.
-    #[must_use]
-    pub fn frozen(&self, site: Site) -> Option<&Tensor> {
-        self.held.get(&site)
+    ///
+    /// # Errors
+    /// If it is a pattern that has to be made anew, and LibTorch fails, for example for want of memory.
+    pub fn frozen(&self, site: Site) -> Result<Option<Tensor>, ModelError> {
+        match site {
+            Site::Block(layer, LayerSite::Pattern) if !self.patterns.is_empty() => {
+                self.patterns.get(layer.get()).map(QueriesAndKeys::pattern).transpose()
+            }
+            _ => Ok(self.held.get(&site).map(Tensor::shallow_clone)),
+        }
     }
+
+    /// A layer's pattern, `[head, query, key]`, wide.
+    ///
+    /// # Errors
+    /// If there is no such layer, or LibTorch fails, for example for want of memory.
+    pub fn pattern(&self, layer: Layer) -> Result<Tensor, ReplacementError> {
+        let site = Site::Block(layer, LayerSite::Pattern);
+        let n_layers = self.layers.len();
+        let pattern = self.frozen(site)?.ok_or(ModelError::NoSuchSite { site, n_layers })?;
+        Ok(pattern.f_select(0, 0)?.f_to_kind(self.wide)?)
+    }
+}
+
+/// The sites that make a layer's pattern.
+fn queries_and_keys(layer: usize) -> [Site; 2] {
+    [LayerSite::RotQ, LayerSite::RotK].map(|site| Site::Block(Layer::from(layer), site))
 }
 
 /// A visitor that holds patterns, denominators and MLP outputs at their recorded values and passes a skip's change of input
@@ -139,7 +180,7 @@ impl<'a, V: Visitor> FrozenPass<'a, V> {
 impl<V: Visitor> Visitor for FrozenPass<'_, V> {
     fn visit(&mut self, site: Site, value: Tensor) -> Result<Tensor, ModelError> {
         let info = self.transcoders.info();
-        let mut value = match self.trace.held.get(&site) {
+        let mut value = match self.trace.frozen(site)? {
             Some(held) => held.expand_as(&value),
             None => value,
         };

@@ -16,16 +16,29 @@ pub struct Cuts {
     pub rows: usize,
     /// How many of these groups go down beside one another on a CPU, each on one thread.
     pub workers: usize,
+    /// Whether the patterns of the run are kept. Otherwise its queries and keys are, of which a layer's pattern is made when it is
+    /// needed. Fixed once the model has run.
+    pub keep_patterns: bool,
     /// Whether patterns are kept as rows need them, beside those of the run. Otherwise each is brought into that form for each
     /// group of rows: for long prompts little work, and half of the memory that patterns take.
     pub keep_folded: bool,
+    /// Whether what sources write is kept. Otherwise it is made for each group of rows, a layer at a time, from decoder rows
+    /// that are read again: little work beside that of many rows, and most of the memory of a prompt with many features.
+    pub keep_writes: bool,
 }
 
 impl Default for Cuts {
-    /// 48 rows (the best on two cores for models of width 512: gradients stay in the caches), one group at a time, patterns kept, and
-    /// the transcoders' own.
+    /// 48 rows (the best on two cores for models of width 512: gradients stay in the caches), one group at a time, all kept, and the
+    /// transcoders' own.
     fn default() -> Self {
-        Self { encode: circuit_transcoder::Cuts::default(), rows: 48, workers: 1, keep_folded: true }
+        Self {
+            encode: circuit_transcoder::Cuts::default(),
+            rows: 48,
+            workers: 1,
+            keep_patterns: true,
+            keep_folded: true,
+            keep_writes: true,
+        }
     }
 }
 
@@ -39,8 +52,6 @@ pub struct LocalReplacement<'a> {
     cuts: Cuts,
     trace: Trace,
     parts: Parts,
-    /// What is written into the stream, layer by layer.
-    writes: Vec<Tensor>,
 }
 
 impl<'a> LocalReplacement<'a> {
@@ -79,7 +90,7 @@ impl<'a> LocalReplacement<'a> {
         if ignored >= tokens.len() && tokens.len() > 1 {
             return Err(ReplacementError::NothingLeft { ignored, n_pos: tokens.len() });
         }
-        let trace = Trace::record(model, transcoders, &batch)?;
+        let trace = Trace::record(model, transcoders, &batch, cuts.keep_patterns)?;
         circuit_torch::guard(|| {
             tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, admit, trace))
         })
@@ -101,15 +112,16 @@ impl<'a> LocalReplacement<'a> {
         let found = encode(transcoders, &inputs, ignored, cuts.encode)?;
         let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
         let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
-        let cuts = admit(&n_active).ok_or_else(no_room)?;
-        let mut parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts.encode)?;
-        let written = std::mem::take(&mut parts.writes).into_iter().zip(&parts.positions).enumerate();
-        let writes = written.map(|(l, (written, positions))| {
-            to_stream(&model.blocks()[l], &trace.layers[l], transcoders.info().writes, &written, positions)
-        });
-        let writes = writes.collect();
+        let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
+        let parts =
+            Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts.encode, cuts.keep_writes)?;
         let tokens = tokens.to_vec();
-        Ok(Self { model, transcoders, tokens, ignored, cuts, trace, parts, writes })
+        let mut this = Self { model, transcoders, tokens, ignored, cuts, trace, parts };
+        // What is kept is kept as rows need it.
+        let positions: Vec<_> = this.parts.positions.iter().map(Tensor::shallow_clone).collect();
+        let (blocks, layers, site) = (model.blocks(), &this.trace.layers, transcoders.info().writes);
+        this.parts.map_kept(|l, written| to_stream(&blocks[l], &layers[l], site, written, &positions[l]));
+        Ok(this)
     }
 
     /// The model.
@@ -170,11 +182,24 @@ impl<'a> LocalReplacement<'a> {
         &self.parts.errors[layer.get()]
     }
 
-    /// What is written into the residual stream at a layer, `[n, d_model]`: position by position the groups of the layers whose
-    /// features write there ([`TranscoderSet::writers`]), of each its features by index, then its error. An error of a layer
-    /// below writes nothing here and is zero.
-    pub fn writes(&self, layer: Layer) -> &Tensor {
-        &self.writes[layer.get()]
+    /// What is written into the residual stream at a layer and the first `n_pos` positions, `[n, d_model]`: position by position the
+    /// groups of the layers whose features write there ([`TranscoderSet::writers`]), of each its features by index, then its error.
+    /// An error of a layer below writes nothing here and is zero. Kept, or made anew each time.
+    ///
+    /// # Errors
+    /// If there is no such layer or position, or LibTorch fails, for example for want of memory.
+    pub fn writes(&self, layer: Layer, n_pos: usize) -> Result<Tensor, ReplacementError> {
+        circuit_torch::guard(|| {
+            tch::no_grad(|| {
+                let written = self.parts.writes(self.transcoders, layer.get(), n_pos);
+                if self.cuts.keep_writes {
+                    return Ok(written);
+                }
+                let (block, frozen) = (&self.model.blocks()[layer.get()], &self.trace.layers[layer.get()]);
+                let positions = self.parts.positions[layer.get()].narrow(0, 0, written.size()[0]);
+                Ok(to_stream(block, frozen, self.transcoders.info().writes, &written, &positions))
+            })
+        })
     }
 
     /// The sum of all that sources write into the residual stream at a layer, `[pos, d_model]`.
@@ -182,9 +207,9 @@ impl<'a> LocalReplacement<'a> {
     /// # Errors
     /// If LibTorch fails, for example for want of memory.
     pub fn written(&self, layer: Layer) -> Result<Tensor, ReplacementError> {
-        let (writes, positions) = (&self.writes[layer.get()], &self.parts.positions[layer.get()]);
+        let (writes, positions) = (self.writes(layer, self.n_pos())?, &self.parts.positions[layer.get()]);
         let sum = Tensor::f_zeros([self.n_pos() as i64, writes.size()[1]], (writes.kind(), writes.device()))?;
-        Ok(sum.f_index_add(0, positions, writes)?)
+        Ok(sum.f_index_add(0, positions, &writes)?)
     }
 
     /// The order of all sources.

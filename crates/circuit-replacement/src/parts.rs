@@ -1,7 +1,8 @@
 //! MLP outputs taken apart: which features are active, what they write at which layer, and what is left over.
 //!
 //! All at the transcoders' sites; how writes get from there into the residual stream is not known here. A feature may write
-//! at several layers, so layers are encoded first, then written, then compared with what the model computed.
+//! at several layers, so layers are encoded first, then written, then compared with what the model computed. What is written is most
+//! of what there is: it is kept, or made anew, a layer at a time, whenever it is asked for ([`Parts::writes`]), to the same numbers.
 
 use crate::ReplacementError;
 use circuit_index::{FeatureId, Pos, SourceOrder, SumOrder};
@@ -18,15 +19,22 @@ pub(crate) struct Parts {
     pub(crate) activations: Vec<Tensor>,
     pub(crate) order: SourceOrder,
     pub(crate) sum_order: SumOrder,
-    /// `[n, d_model]` for each layer: what is written there, in the order of [`SumOrder`]. Errors of layers below are
-    /// among them and zero: they write nothing here.
-    pub(crate) writes: Vec<Tensor>,
-    /// `[n]` for each layer: at which position each of these is written.
+    writes: Writes,
+    /// `[n]` for each layer: at which position each of what is written there is.
     pub(crate) positions: Vec<Tensor>,
     /// `[pos, d_model]` for each layer: output less reconstruction, zero at ignored positions.
     pub(crate) errors: Vec<Tensor>,
     /// For each layer the fraction of variance that is left over.
     pub(crate) unexplained: Vec<f64>,
+}
+
+/// What is written at each layer, or what it is made from.
+#[derive(Debug)]
+enum Writes {
+    /// `[n, d_model]`, as [`Parts::writes`] has it.
+    Kept(Vec<Tensor>),
+    /// Those that write, layer by layer, and how much is done at once.
+    Anew(Vec<ActiveFeatures>, Cuts),
 }
 
 impl Parts {
@@ -38,6 +46,7 @@ impl Parts {
         outputs: &[Tensor],
         ignored: usize,
         cuts: Cuts,
+        keep_writes: bool,
     ) -> Result<Self, ReplacementError> {
         let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
         let mut active = Vec::new();
@@ -52,11 +61,16 @@ impl Parts {
             true => SumOrder::one_layer(&order),
             false => SumOrder::several_layers(&order),
         };
-        let (mut writes, positions) = written(set, &found, &sum_order, &inputs[0], cuts);
+        let positions = positions_of(set, &sum_order, &inputs[0]);
+        let mut kept = keep_writes.then(|| written(set, &found, &sum_order, &positions, &inputs[0], cuts));
 
         let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
         for (l, transcoder) in set.layers().iter().enumerate() {
-            let error = &outputs[l] - transcoder.reconstruct(&writes[l], &positions[l], &inputs[l]);
+            let writes = match &kept {
+                Some(kept) => kept[l].shallow_clone(),
+                None => written_at(set, &found, &sum_order, l, n_pos, &inputs[0], cuts),
+            };
+            let error = &outputs[l] - transcoder.reconstruct(&writes, &positions[l], &inputs[l]);
             // No error nodes where there are no features.
             let _ = error.narrow(0, 0, ignored.min(n_pos) as i64).zero_();
             if !bool::try_from(error.isfinite().all())? {
@@ -64,12 +78,41 @@ impl Parts {
                 return Err(ReplacementError::NotFinite { what: "reconstruction errors", culprit });
             }
             unexplained.push(unexplained_share(&outputs[l], &error, ignored)?);
-            let places = places_of(&sum_order, set, l, l, |own| own.end - 1..own.end);
-            let _ = writes[l].index_copy_(0, &places.to_device(error.device()), &error);
+            if let Some(kept) = &mut kept {
+                put_errors(&mut kept[l], set, &sum_order, l, &error);
+            }
             errors.push(error);
         }
-        let activations = found.into_iter().map(|features| features.values).collect();
+        let activations = found.iter().map(|features| features.values.shallow_clone()).collect();
+        let writes = match kept {
+            Some(kept) => Writes::Kept(kept),
+            None => Writes::Anew(found, cuts),
+        };
         Ok(Self { active, activations, order, sum_order, writes, positions, errors, unexplained })
+    }
+
+    /// `[n, d_model]`: what is written at a layer at the first positions, in the order of [`SumOrder`]. Errors of layers below are
+    /// among them and zero: they write nothing here.
+    pub(crate) fn writes(&self, set: &TranscoderSet, layer: usize, n_pos: usize) -> Tensor {
+        match &self.writes {
+            Writes::Kept(kept) => {
+                let n = n_written(set, &self.sum_order, layer, n_pos);
+                kept[layer].narrow(0, 0, n)
+            }
+            Writes::Anew(found, cuts) => {
+                let errors = self.errors[layer].narrow(0, 0, n_pos as i64);
+                let mut writes = written_at(set, found, &self.sum_order, layer, n_pos, &errors, *cuts);
+                put_errors(&mut writes, set, &self.sum_order, layer, &errors);
+                writes
+            }
+        }
+    }
+
+    /// Applies a function to what is written at each layer, where that is kept.
+    pub(crate) fn map_kept(&mut self, mut change: impl FnMut(usize, &Tensor) -> Tensor) {
+        if let Writes::Kept(kept) = &mut self.writes {
+            kept.iter_mut().enumerate().for_each(|(l, writes)| *writes = change(l, writes));
+        }
     }
 }
 
@@ -148,37 +191,83 @@ fn each_write(
     }
 }
 
-/// What features write at each layer, and at which positions; zeros for errors, which are not known yet.
+/// At which position each of what is written at a layer is, for all layers.
+fn positions_of(set: &TranscoderSet, sum_order: &SumOrder, like: &Tensor) -> Vec<Tensor> {
+    let positions = (0..set.layers().len()).map(|output| {
+        let n_at = |pos: usize| sum_order.groups(set.writers(output), Pos::from(pos)).len();
+        let positions: Vec<i64> =
+            sum_order.tokens().flat_map(|pos| std::iter::repeat_n(pos as i64, n_at(pos))).collect();
+        Tensor::from_slice(&positions).to_device(like.device())
+    });
+    positions.collect()
+}
+
+/// What features write at each layer; zeros for errors, which are not known yet. Each decoder row is read once.
 fn written(
     set: &TranscoderSet,
     found: &[ActiveFeatures],
     sum_order: &SumOrder,
+    positions: &[Tensor],
     like: &Tensor,
     cuts: Cuts,
-) -> (Vec<Tensor>, Vec<Tensor>) {
-    let &[n_pos, d_model] = like.size().as_slice() else { unreachable!("inputs are [pos, d_model]") };
-    let n_layers = found.len();
-    let positions = (0..n_layers).map(|output| {
-        let n_at = |pos| sum_order.groups(set.writers(output), Pos::from(pos as usize)).len();
-        let positions: Vec<i64> = (0..n_pos).flat_map(|pos| std::iter::repeat_n(pos, n_at(pos))).collect();
-        Tensor::from_slice(&positions).to_device(like.device())
-    });
-    let positions: Vec<Tensor> = positions.collect();
-    let mut writes: Vec<Tensor> = positions
-        .iter()
-        .map(|positions| Tensor::zeros([positions.size()[0], d_model], (like.kind(), like.device())))
-        .collect();
+) -> Vec<Tensor> {
+    let (n_layers, d_model) = (found.len(), like.size()[1]);
+    let nothing = |n| Tensor::zeros([n, d_model], (like.kind(), like.device()));
+    let mut writes: Vec<Tensor> = positions.iter().map(|positions| nothing(positions.size()[0])).collect();
     for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
         let outputs = (l..n_layers).take(transcoder.n_outputs());
-        let places = outputs.map(|output| places_of(sum_order, set, output, l, |own| own.start..own.end - 1));
-        let places: Vec<Tensor> = places.map(|places| places.to_device(like.device())).collect();
+        let places = outputs.map(|output| {
+            let places =
+                places_of(sum_order, set, output, l, sum_order.tokens().len(), |own| own.start..own.end - 1);
+            places.to_device(like.device())
+        });
+        let places: Vec<Tensor> = places.collect();
         each_write(transcoder, features, cuts, |j, piece, rows| {
             if let Some(places) = places.get(j) {
                 let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
             }
         });
     }
-    (writes, positions)
+    writes
+}
+
+/// The same at one layer, and at the first positions alone.
+fn written_at(
+    set: &TranscoderSet,
+    found: &[ActiveFeatures],
+    sum_order: &SumOrder,
+    output: usize,
+    n_pos: usize,
+    like: &Tensor,
+    cuts: Cuts,
+) -> Tensor {
+    let (d_model, n) = (like.size()[1], n_written(set, sum_order, output, n_pos));
+    let mut writes = Tensor::zeros([n, d_model], (like.kind(), like.device()));
+    let step = (cuts.weights as i64 / 8 / d_model.max(1)).max(1);
+    for l in set.writers(output) {
+        let places = places_of(sum_order, set, output, l, n_pos, |own| own.start..own.end - 1);
+        let places = places.to_device(like.device());
+        // By position: those at the first positions come first.
+        let n = places.size()[0];
+        for start in (0..n).step_by(step as usize) {
+            let piece = |t: &Tensor| t.narrow(0, start, step.min(n - start));
+            let rows = set.layers()[l].decoder_rows_at(output - l, &piece(&found[l].indices));
+            let _ = writes.index_copy_(0, &piece(&places), &(rows * piece(&found[l].values).unsqueeze(-1)));
+        }
+    }
+    writes
+}
+
+/// Puts a layer's errors `[pos, d_model]` into what is written there.
+fn put_errors(writes: &mut Tensor, set: &TranscoderSet, sum_order: &SumOrder, layer: usize, errors: &Tensor) {
+    let n_pos = errors.size()[0] as usize;
+    let places = places_of(sum_order, set, layer, layer, n_pos, |own| own.end - 1..own.end);
+    let _ = writes.index_copy_(0, &places.to_device(errors.device()), errors);
+}
+
+/// How many write at a layer and the first positions, errors among them.
+fn n_written(set: &TranscoderSet, sum_order: &SumOrder, output: usize, n_pos: usize) -> i64 {
+    (0..n_pos).map(|pos| sum_order.groups(set.writers(output), Pos::from(pos)).len() as i64).sum()
 }
 
 /// Where a part of each of a layer's groups stands, position by position, among all that is written at the layer `output`.
@@ -187,10 +276,11 @@ fn places_of(
     set: &TranscoderSet,
     output: usize,
     layer: usize,
+    n_pos: usize,
     part: impl Fn(Range<usize>) -> Range<usize>,
 ) -> Tensor {
     let (mut places, mut first) = (Vec::new(), 0);
-    for pos in sum_order.tokens().map(Pos::from) {
+    for pos in (0..n_pos).map(Pos::from) {
         let all = sum_order.groups(set.writers(output), pos);
         let own = part(sum_order.groups(layer..layer + 1, pos));
         places.extend(own.map(|place| (first + place - all.start) as i64));

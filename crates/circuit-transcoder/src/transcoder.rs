@@ -193,6 +193,15 @@ impl Transcoder {
         done(self.rows(&self.W_dec, indices))
     }
 
+    /// Of decoder rows those that are written `above` layers above this one, `[n, d_model]`, likewise.
+    ///
+    /// # Panics
+    /// Likewise.
+    pub fn decoder_rows_at(&self, above: usize, indices: &Tensor) -> Tensor {
+        let rows = || self.rows(&self.W_dec.narrow(1, above as i64, 1)?, indices);
+        done(rows()).squeeze_dim(1)
+    }
+
     fn rows(&self, stored: &Stored, indices: &Tensor) -> Result<Tensor, TorchError> {
         // Selected where the weights lie, so that only these rows of a mapped file are read; and not held.
         let rows = stored.select(indices)?;

@@ -68,12 +68,14 @@ impl PullBack<'_> {
         let mut g = Gradients::none(&room, 1, n_pos, model.spec().d_model);
         let joining = group.rows(0, 1);
         match read {
-            Read::Feature(_) if top > split_at.get() => descend(&self.level(top), &mut g, &joining)?,
+            Read::Feature(_) if top > split_at.get() => {
+                descend(&*self.level(top, n_pos)?, &mut g, &joining)?;
+            }
             _ => g.join(&joining)?,
         }
         let nothing = group.rows(0, 0);
         for l in (split_at.get()..top).rev() {
-            let level = self.level(l);
+            let level = self.level(l, n_pos)?;
             level.contract(&g.joined(), &bypass)?;
             match l == split_at.get() {
                 true => level.pass_skip(&g.joined())?,
@@ -81,13 +83,13 @@ impl PullBack<'_> {
             }
         }
         let alone = g.joined().get(0); // [pos, d_model]
-        let by_head = self.level(split_at.get()).attention.by_head(&alone);
+        let by_head = self.level(split_at.get(), n_pos)?.attention.by_head(&alone);
         let parts = Tensor::f_cat(&[by_head, alone.unsqueeze(0)], 0)?;
         let mut g = Gradients::none(&room, n_heads as usize + 1, n_pos, model.spec().d_model);
         g.all.f_copy_(&parts)?;
         g.n_joined = n_heads as usize + 1;
         for l in (0..split_at.get()).rev() {
-            let level = self.level(l);
+            let level = self.level(l, n_pos)?;
             level.contract(&g.joined(), &sums)?;
             descend(&level, &mut g, &nothing)?;
         }

@@ -1,8 +1,9 @@
 //! One layer, ready for gradients to go down through: skip, attention, and what sources write there.
 //!
 //! Everything that patterns and denominators held make linear is folded into matrices once for each prompt. A level holds all that
-//! a row meets at its layer and nothing else, so that several threads can have their own. Not here: in which order levels are gone
-//! through, and how rows join ([`super`]).
+//! a row meets at its layer and nothing else, so that several threads can have their own. Where what sources write is not kept, a
+//! level is kept without it, and gets it each time ([`Level::with_writes`]). Not here: in which order levels are gone through, and
+//! how rows join ([`super`]).
 
 use super::room::{Room, sizes};
 use crate::AttributionError;
@@ -17,30 +18,44 @@ use tch::Tensor;
 pub(super) struct Level {
     pub(super) attention: Attention,
     skip: Option<Skip>,
-    /// For each position `[d_model, source]`: what is written into the stream there.
+    /// For each position `[d_model, source]`: what is written into the stream there; no position where that is made each time.
     writes: Vec<Tensor>,
     /// For each position, where the effects of these sources are summed up.
     groups: Arc<[Range<usize>]>,
 }
 
 impl Level {
-    /// That of a layer, folded.
-    pub(super) fn of(replacement: &LocalReplacement<'_>, layer: Layer) -> Self {
+    /// That of a layer, folded; with what is written there, where that is kept.
+    pub(super) fn of(replacement: &LocalReplacement<'_>, layer: Layer) -> Result<Self, AttributionError> {
         let writers = replacement.transcoders().writers(layer.get());
         let groups = |pos| replacement.sum_order().groups(writers.clone(), Pos::from(pos));
-        let groups: Arc<[Range<usize>]> = (0..replacement.n_pos()).map(groups).collect();
-        // One after another in the layer's matrix.
-        let writes = groups.iter().scan(0, |first, group| {
-            let written = replacement.writes(layer).narrow(0, *first, group.len() as i64);
-            *first += group.len() as i64;
-            Some(written.tr())
-        });
-        Self {
-            attention: Attention::of(replacement, layer.get()),
+        let level = Self {
+            attention: Attention::of(replacement, layer)?,
             skip: Skip::of(replacement, layer.get()),
-            writes: writes.collect(),
-            groups,
+            writes: Vec::new(),
+            groups: (0..replacement.n_pos()).map(groups).collect(),
+        };
+        match replacement.cuts().keep_writes {
+            true => level.with_writes(replacement, layer, replacement.n_pos()),
+            false => Ok(level),
         }
+    }
+
+    /// The same with what is written there at the first positions.
+    pub(super) fn with_writes(
+        self,
+        replacement: &LocalReplacement<'_>,
+        layer: Layer,
+        n_pos: usize,
+    ) -> Result<Self, AttributionError> {
+        let written = replacement.writes(layer, n_pos)?;
+        // One after another in the layer's matrix.
+        let writes = self.groups[..n_pos].iter().scan(0, |first, group| {
+            let here = written.narrow(0, *first, group.len() as i64);
+            *first += group.len() as i64;
+            Some(here.tr())
+        });
+        Ok(Self { writes: writes.collect(), ..self })
     }
 
     /// The same; its numbers are shared.
@@ -152,13 +167,14 @@ impl Attention {
     }
 
     /// That of a layer, folded.
-    fn of(replacement: &LocalReplacement<'_>, layer: usize) -> Self {
-        let (block, frozen) = (&replacement.model().blocks()[layer], &replacement.trace().layers[layer]);
-        let wide = frozen.pattern.kind();
+    fn of(replacement: &LocalReplacement<'_>, layer: Layer) -> Result<Self, AttributionError> {
+        let (model, trace) = (replacement.model(), replacement.trace());
+        let (block, frozen) = (&model.blocks()[layer.get()], &trace.layers[layer.get()]);
+        let wide = model.wide_kind();
         let spec = &block.spec.attn;
         let (kv_heads, d_head) = (spec.n_kv_heads as i64, spec.d_head as i64);
         let group = (spec.n_heads / spec.n_kv_heads) as i64;
-        let n_pos = frozen.pattern.size()[1];
+        let n_pos = replacement.n_pos() as i64;
 
         // Both norms are linear with their denominators held. Gain and centring go into the matrices,
         //   g ↦ P(gain·g) W_O = g (gain ⊙ P W_O)       v ↦ P(gain·(v W_V)) = v P(gain ⊙ W_V)
@@ -169,12 +185,12 @@ impl Attention {
             None => W_O,
         };
         let value_to_stream = fold_norm(&block.attn.v.weight.to_kind(wide), &block.attn_norm);
-        let mut pattern = &frozen.pattern / frozen.attn_scale.view([1, 1, n_pos]); // [head, query, key]
+        let mut pattern = trace.pattern(layer)? / frozen.attn_scale.view([1, 1, n_pos]); // [head, query, key]
         if let Some(scale) = &frozen.attn_post_scale {
             pattern /= scale.view([1, n_pos, 1]);
         }
         let pattern = pattern.view([kv_heads, group * n_pos, n_pos]).transpose(1, 2).contiguous();
-        Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head }
+        Ok(Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head })
     }
 
     /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]`, over the first `g.size()[1]` positions; both lie

@@ -120,7 +120,7 @@ pub(crate) fn ranking_of_targets(graph: &Graph) -> Ranking {
     let mut ranking = Ranking::new(layout.n_layers, layout.n_pos, graph.active.clone());
     for (nth, target) in graph.targets.iter().enumerate() {
         let row = row_in_source_order(graph, ranking.order(), layout.row(Node::Target(nth)).unwrap());
-        ranking.add_target_row(target.weight, &row);
+        ranking.add_target_row(target.weight, &row).unwrap();
     }
     ranking
 }
@@ -133,13 +133,13 @@ fn the_choice_of_features_is_that_of_the_reference() {
             .map(|key| limited[key].as_u64().unwrap() as usize);
         let mut ranking = ranking_of_targets(&graph);
         while ranking.n_features() < limit {
-            for feature in ranking.next((limit - ranking.n_features()).min(batch * interval)) {
+            for feature in ranking.next((limit - ranking.n_features()).min(batch * interval)).unwrap() {
                 let row = row_in_source_order(&graph, ranking.order(), feature.get());
-                ranking.add_feature_row(feature, &row);
+                ranking.add_feature_row(feature, &row).unwrap();
             }
         }
 
-        let (selected, rows) = ranking.into_rows();
+        let (selected, rows) = ranking.into_rows().unwrap();
         let expected = numbers(&limited["selected"]);
         assert_eq!(selected, expected.iter().copied().map(ActiveIndex::from).collect::<Vec<_>>(), "{name}");
         // The rows handed out are those of the full graph, without the features not chosen.
