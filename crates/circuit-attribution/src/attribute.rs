@@ -6,6 +6,7 @@ use crate::targets::ResolvedTarget;
 use circuit_graph::{Ranking, Rows};
 use circuit_index::ActiveIndex;
 use circuit_replacement::LocalReplacement;
+use std::path::PathBuf;
 
 /// How many features get a row, and how they are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,23 @@ pub struct AttributeConfig {
     pub batch_size: usize,
     /// See `batch_size`.
     pub update_interval: usize,
+}
+
+/// Where rows are while features are ranked. How long they are depends on which features are chosen, so no plan can know how much
+/// they will hold.
+#[derive(Clone, Debug)]
+pub struct RowRoom {
+    /// Bytes of memory that they may hold.
+    pub memory: usize,
+    /// A folder for an unnamed file to which further ones go; without it they end in an error.
+    pub overflow: Option<PathBuf>,
+}
+
+impl Default for RowRoom {
+    /// As much memory as they need.
+    fn default() -> Self {
+        Self { memory: usize::MAX, overflow: None }
+    }
 }
 
 /// How far the rows are.
@@ -49,19 +67,18 @@ pub fn attribute(
     config: AttributeConfig,
     progress: impl FnMut(Progress),
 ) -> Result<Attribution, AttributionError> {
-    attribute_within(replacement, targets, config, usize::MAX, progress)
+    attribute_within(replacement, targets, config, &RowRoom::default(), progress)
 }
 
-/// The same, as long as the rows hold at most `room` bytes while they are ranked. How long they are depends on which features
-/// are chosen, so no plan can know.
+/// The same with the rows in this room while they are ranked, which changes no bit of them.
 ///
 /// # Errors
-/// As [`attribute`], or if they hold more.
+/// As [`attribute`], or if the rows find no room, in memory or on disk.
 pub fn attribute_within(
     replacement: &LocalReplacement<'_>,
     targets: &[ResolvedTarget],
     config: AttributeConfig,
-    room: usize,
+    room: &RowRoom,
     mut progress: impl FnMut(Progress),
 ) -> Result<Attribution, AttributionError> {
     let active = replacement.active();
@@ -74,6 +91,9 @@ pub fn attribute_within(
     let pull_back = PullBack::new(replacement)?;
     let mut ranking =
         Ranking::new(replacement.model().spec().n_layers(), replacement.n_pos(), active.to_vec());
+    if let Some(folder) = &room.overflow {
+        ranking = ranking.overflowing_to(folder, room.memory)?;
+    }
     let mut state = Progress { done: 0, total: targets.len() + wanted };
     let mut advance = |n| {
         state.done += n;
@@ -86,24 +106,24 @@ pub fn attribute_within(
             let target = target.label.clone().unwrap_or_else(|| format!("token {}", target.token_id));
             return Err(AttributionError::Overflow { target });
         }
-        ranking.add_target_row(target.weight, &row);
+        ranking.add_target_row(target.weight, &row)?;
     }
     while ranking.n_features() < wanted {
-        let next = ranking.next(round.min(wanted - ranking.n_features()));
+        let next = ranking.next(round.min(wanted - ranking.n_features()))?;
         let reads: Vec<_> = next.iter().map(|&i| Read::Feature(i)).collect();
         pull_back.each_row(&reads, &mut advance, |read, row| {
-            ranking.add_feature_row(next[read], row);
+            ranking.add_feature_row(next[read], row)?;
             let (held, n_features) = (ranking.held_bytes(), ranking.n_features());
-            match held <= room {
+            match held <= room.memory || room.overflow.is_some() {
                 true => Ok(()),
-                false => Err(AttributionError::NoRoom { n_features, held, room, wanted }),
+                false => Err(AttributionError::NoRoom { n_features, held, room: room.memory, wanted }),
             }
         })?;
     }
     drop(pull_back); // Its patterns make room for the rows of the graph,
     circuit_torch::runtime::trim(); // as does what gradients took.
-    let influence = ranking.influence();
-    let (selected, rows) = ranking.into_rows();
+    let influence = ranking.influence()?;
+    let (selected, rows) = ranking.into_rows()?;
     let unselected_influence = unselected_share(replacement, &selected, &influence);
     Ok(Attribution { selected, rows, unselected_influence })
 }

@@ -80,8 +80,10 @@ pub struct Job<'a> {
     pub n_targets: usize,
     /// At most so many features get rows.
     pub max_feature_nodes: Option<usize>,
-    /// How much is done at once.
+    /// How much is done at once, and what is kept.
     pub cuts: Cuts,
+    /// Bytes of rows that memory may hold while they are ranked; further ones are on disk.
+    pub rows_in_memory: u64,
 }
 
 /// Bytes of memory, at the most, in a phase of the work.
@@ -192,9 +194,11 @@ impl Job<'_> {
         let graph = self.on_host(self.graph_bytes());
         vec![
             (open + self.while_opening()).phase(Step::Open),
-            (open + self.trace_beside_logits() + self.while_attending().most(self.while_running_mlp()))
-                .most(traced + self.while_making_logits())
-                .phase(Step::Forward),
+            (open
+                + self.trace_beside_logits()
+                + self.while_attending(self.cuts.keep_patterns).most(self.while_running_mlp()))
+            .most(traced + self.while_making_logits())
+            .phase(Step::Forward),
             (traced + self.on_device(self.active_bytes()) + self.while_encoding()).phase(Step::Encode),
             (taken + self.while_writing()).phase(Step::Write),
             (taken + self.while_choosing_targets()).phase(Step::Targets),
@@ -210,7 +214,8 @@ impl Job<'_> {
     #[must_use]
     pub fn second_look(&self) -> Phase {
         let stream = self.n_layers() * self.pos() * self.d();
-        let running = self.while_attending().most(self.while_running_mlp()).most(self.while_making_logits());
+        let running =
+            self.while_attending(false).most(self.while_running_mlp()).most(self.while_making_logits());
         let sites = self.on_device(stream * (3 * self.narrow() + 3 * self.wide()));
         let logits = self.on_device(self.pos() * self.spec.d_vocab as u64 * self.narrow());
         let taken = self.opened() + self.trace() + self.sources();
@@ -242,7 +247,7 @@ impl Job<'_> {
         self.narrow().max(4)
     }
 
-    /// Bytes of an additional narrow copy where a wide one is kept, and the other way round.
+    /// Bytes of a number of a narrow copy beside a wide one, where they differ.
     fn narrow_beside_wide(&self) -> u64 {
         if self.narrow() == self.wide() { 0 } else { self.narrow() }
     }
@@ -305,14 +310,20 @@ impl Job<'_> {
 
     // The forward pass.
 
-    /// What a run leaves behind, but for the logits: patterns, what encoders read, what they stand for, token vectors.
+    /// What a run leaves behind, but for the logits: patterns or what makes them, what encoders read, what they stand for, token
+    /// vectors.
     fn trace_beside_logits(&self) -> Tally {
         let stream = self.pos() * self.d();
         let read = match self.set.reads {
             LayerSite::MlpNormalized => self.wide(),
             _ => self.narrow(),
         };
-        let patterns = self.all_patterns() * (self.wide() + self.narrow_beside_wide());
+        let heads = |layer: &LayerSpec| {
+            (layer.attn.n_heads + layer.attn.n_kv_heads) as u64 * layer.attn.d_head as u64
+        };
+        let queries_and_keys = || self.pos() * self.spec.layers.iter().map(heads).sum::<u64>();
+        let patterns =
+            self.narrow() * if self.cuts.keep_patterns { self.all_patterns() } else { queries_and_keys() };
         let sites = self.n_layers() * stream * (read + self.narrow());
         self.on_device(patterns + sites + stream * (self.wide() + self.narrow_beside_wide()))
     }
@@ -321,18 +332,27 @@ impl Job<'_> {
         self.trace_beside_logits() + self.on_device(self.pos() * self.spec.d_vocab as u64 * self.wide())
     }
 
-    /// Scores before and after the mask beside the pattern; masks; queries, keys, values.
-    fn while_attending(&self) -> Tally {
-        let per_number = match self.narrow_beside_wide() {
-            0 => 2 * self.narrow(),
-            narrow => 2 * narrow + self.wide(),
+    /// The making of a pattern from queries and keys, the pattern itself included: steps of the scores, then scores and pattern in the
+    /// wide type.
+    fn while_making_pattern(&self) -> u64 {
+        let of = |layer: &LayerSpec| {
+            let scores = if layer.attn.soft_cap.is_some() { 3 } else { 2 } * self.narrow();
+            let softmax = if layer.attn.sinks { 4 } else { 2 } * self.wide();
+            self.pattern(layer) * scores.max(softmax)
         };
+        self.spec.layers.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// A pattern in the making, unless it counts as one of those that are kept; masks; queries, keys, values.
+    fn while_attending(&self, counted: bool) -> Tally {
+        let counted = if counted { self.largest_pattern() * self.narrow() } else { 0 };
+        let pattern = self.while_making_pattern().saturating_sub(counted);
         let heads = |layer: &LayerSpec| {
             (layer.attn.n_heads + 2 * layer.attn.n_kv_heads) as u64 * layer.attn.d_head as u64
         };
         let heads = self.spec.layers.iter().map(heads).max().unwrap_or(0);
         let around = self.pos() * (3 * heads + 6 * self.d()) * self.wide();
-        self.on_device(self.largest_pattern() * per_number + 4 * self.pos() * self.pos() + around)
+        self.on_device(pattern + 4 * self.pos() * self.pos() + around)
     }
 
     fn while_running_mlp(&self) -> Tally {
@@ -407,22 +427,53 @@ impl Job<'_> {
         layers.clone().map(|output| layers.clone().filter(|&l| reach(l, output)).map(group).sum()).collect()
     }
 
-    /// Active features, what all sources write, errors.
+    /// Active features, what all sources write if that is kept, errors.
     fn sources(&self) -> Tally {
         let written: u64 = self.written().iter().sum();
         let errors = self.n_layers() * self.pos() * self.d() * self.wide();
-        self.on_device(written * (self.d() * self.wide() + 8) + errors + self.active_bytes())
+        let kept = if self.cuts.keep_writes { self.d() * self.wide() } else { 0 };
+        self.on_device(written * (kept + 8) + errors + self.active_bytes())
             // Orders of the sources, on either side.
             + self.on_host(self.n_layers() * self.pos() * 16)
     }
 
+    /// Decoder rows on their way into what is written, and what is written at a layer where that is not kept; a layer's way through
+    /// the norm after the MLP; errors.
     fn while_writing(&self) -> Tally {
+        let rows = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
+        self.anew(!self.cuts.keep_writes, self.most_written())
+            + rows.most(self.on_device(6 * self.pos() * self.d() * 8))
+    }
+
+    /// What is written at a layer, at the most, in bytes.
+    fn most_written(&self) -> u64 {
+        self.written().into_iter().max().unwrap_or(0) * self.d() * self.wide()
+    }
+
+    /// Copies of that on its way through the norm after the MLP, where the output site lies before it.
+    fn through_norm(&self) -> u64 {
+        match (self.set.writes, self.spec.layers.first().map(|l| &l.norms)) {
+            (LayerSite::MlpRawOut, Some(NormPlaces::PrePost { .. })) => 3 * self.most_written(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that count only where something is made anew.
+    fn anew(&self, made: bool, bytes: u64) -> Tally {
+        if made { self.on_device(bytes) } else { Tally::default() }
+    }
+
+    /// A piece of the decoder rows of active features.
+    fn decoder_rows_in_use(&self) -> Tally {
         let of = |(layer, &n): (&LayerSizes, &u64)| {
-            let row = layer.n_outputs as u64 * self.d();
+            // Those of one layer alone, where what is written there is made.
+            let outputs = if self.cuts.keep_writes { layer.n_outputs as u64 } else { 1 };
+            let row = outputs * self.d();
             let numbers = (n * row).min((self.cuts.encode.weights as u64 / 8).max(row));
-            let stored = layer.decoder.bytes / (layer.n_features as u64 * row).max(1);
+            let stored =
+                layer.decoder.bytes / (layer.n_features as u64 * layer.n_outputs as u64 * self.d()).max(1);
             let wide = 2 * self.wide() + if stored == self.wide() { 0 } else { stored };
-            let places = n * layer.n_outputs as u64 * 16;
+            let places = n * outputs * 16;
             let pages = if layer.decoder.access == Access::Deflated {
                 0
             } else {
@@ -430,13 +481,7 @@ impl Job<'_> {
             };
             self.on_device(numbers * wide + places) + self.mapped(pages)
         };
-        let rows = self.set.layers.iter().zip(&self.active).map(of).fold(Tally::default(), Tally::most);
-        let most = self.written().into_iter().max().unwrap_or(0);
-        let through_norm = match (self.set.writes, self.spec.layers.first().map(|l| &l.norms)) {
-            (LayerSite::MlpRawOut, Some(NormPlaces::PrePost { .. })) => 3 * most * self.d() * self.wide(),
-            _ => 0,
-        };
-        rows.most(self.on_device(through_norm)).most(self.on_device(6 * self.pos() * self.d() * 8))
+        self.set.layers.iter().zip(&self.active).map(of).fold(Tally::default(), Tally::most)
     }
 
     /// Bytes of the file behind the decoder rows of so many features, in pieces of at least so many.
@@ -480,15 +525,40 @@ impl Job<'_> {
         self.on_device(self.folded_bytes())
     }
 
+    /// The making of a layer's folded pattern, but for the result.
     fn while_folding(&self) -> Tally {
-        let anew = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
-        let anew = if self.cuts.keep_folded { 0 } else { anew };
-        self.on_device(self.largest_pattern() * self.wide() + anew)
+        let pattern = if self.cuts.keep_patterns { 0 } else { self.while_making_pattern() };
+        self.on_device(pattern.max(self.largest_pattern() * self.wide()))
+    }
+
+    /// A layer, as far as it is made anew for each group of rows, and what its making takes beside.
+    fn level(&self) -> Tally {
+        let Cuts { keep_folded, keep_writes, .. } = self.cuts;
+        let folded = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        // A part of a kept pattern is copied for rows that see a part of the positions.
+        let part = self.on_device(self.largest_pattern() * self.wide());
+        let folding = if keep_folded { part } else { part.most(self.while_folding()) };
+        let writing = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
+        let writing = if keep_writes { Tally::default() } else { writing };
+        self.anew(!keep_folded, folded) + self.anew(!keep_writes, self.most_written()) + folding.most(writing)
     }
 
     /// Sources of rows.
     fn n_sources(&self) -> u64 {
         self.n_active() + (self.n_layers() + 1) * self.pos()
+    }
+
+    /// Bytes of all rows while features are ranked that memory holds, and the disk.
+    fn ranked_bytes(&self) -> (u64, u64) {
+        let all = self.usual_rows();
+        let held = all.min(self.rows_in_memory);
+        (held, all - held)
+    }
+
+    /// Bytes of rows on disk, as the plan has them.
+    #[must_use]
+    pub fn rows_on_disk(&self) -> u64 {
+        self.ranked_bytes().1
     }
 
     /// Values of all rows while features are ranked: each sees layers below its own and positions up to its own. Which features
@@ -545,7 +615,10 @@ impl Job<'_> {
 
     /// The rows so far, and the influence that they imply.
     fn ranking(&self) -> Tally {
-        self.on_host(4 * self.ranked_values() + self.n_sources() * 20 + self.n_active() * 40)
+        let (held, on_disk) = self.ranked_bytes();
+        // One row on its way to the disk or back.
+        let buffer = if on_disk > 0 { self.n_sources() * 4 } else { 0 };
+        self.on_host(held + buffer + self.n_sources() * 20 + self.n_active() * 40)
     }
 
     /// Rows on their way down: gradients at each position in their forms, their sums, and one row on the host.
@@ -562,16 +635,16 @@ impl Job<'_> {
         if self.set.layers.iter().any(|layer| layer.skip) {
             width += 3 * d;
         }
-        let workers = if self.on_gpu || !self.cuts.keep_folded { 1 } else { self.cuts.workers.max(1) as u64 };
+        let kept = self.cuts.keep_folded && self.cuts.keep_writes;
+        let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
         let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
         let workers = workers.min(groups).max(1);
         let gradients = workers * self.pos() * rows * width * wide;
-        let anew = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
-        let anew = if self.cuts.keep_folded { 0 } else { anew };
         let sums = workers * rows * self.n_sources() * wide;
         let copied =
             workers * if self.on_gpu || wide > 4 || workers > 1 { rows * self.n_sources() * 4 } else { 0 };
-        self.on_device(gradients + sums + self.largest_pattern() * wide + anew)
+        self.on_device(gradients + sums)
+            + self.level()
             + self.on_host(copied + 8 * self.n_sources())
             + self
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
@@ -597,9 +670,7 @@ impl Job<'_> {
     /// Rows by active sources become rows by selected ones. Each is dropped as soon as it is copied, but they are small, and the
     /// allocator keeps them.
     fn while_collecting(&self) -> Tally {
-        self.on_host(
-            4 * self.ranked_values() + self.graph_bytes() + self.n_sources() * 8 + self.n_active() * 12,
-        )
+        self.on_host(self.ranked_bytes().0 + self.graph_bytes() + self.n_sources() * 8 + self.n_active() * 12)
     }
 
     /// Rows of what is kept, again, with removed features merged into errors; kept edges.

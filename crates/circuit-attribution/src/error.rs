@@ -1,6 +1,6 @@
 //! What can go wrong when a graph is computed.
 
-use circuit_graph::GraphError;
+use circuit_graph::{GraphError, RowFileError};
 use circuit_index::{Layer, TokenId};
 use circuit_model::ModelError;
 use circuit_replacement::ReplacementError;
@@ -109,6 +109,9 @@ pub enum AttributionError {
     /// The prompt's replacement model.
     #[error(transparent)]
     Replacement(#[from] ReplacementError),
+    /// Rows that could not be kept on disk.
+    #[error(transparent)]
+    RowFile(#[from] RowFileError),
     /// The rows do not make a graph.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -13,7 +13,7 @@ mod pullback;
 mod query_key;
 mod targets;
 
-pub use attribute::{AttributeConfig, Attribution, Progress, attribute, attribute_within};
+pub use attribute::{AttributeConfig, Attribution, Progress, RowRoom, attribute, attribute_within};
 pub use error::AttributionError;
 pub use pullback::{PullBack, Read};
 pub use query_key::{Pair, Part, QueryKey, ScoreParts};

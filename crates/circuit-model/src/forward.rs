@@ -14,7 +14,7 @@ use crate::rope::RopeTables;
 use crate::spec::{AttnSpec, Reach, RopeSpec};
 use circuit_index::{Layer, LayerSite, Site};
 use std::ops::Range;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 impl Model {
     /// Logits `[batch, pos, d_vocab]`, after any soft cap, in the type of the weights.
