@@ -215,8 +215,21 @@ pub(crate) struct AttributeArgs {
     pub(crate) verbose: bool,
 }
 
+/// What is not kept in memory.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub(crate) enum Spare {
+    /// Attention patterns are made anew of queries and keys.
+    Patterns,
+    /// Patterns as rows need them are made anew for each group of rows.
+    Folded,
+    /// What features and errors write is made anew for each group of rows.
+    Writes,
+    /// Rows are on disk while features are ranked.
+    Rows,
+}
+
 /// What a plan of memory goes by.
-#[derive(clap::Args, Debug, Clone, Copy)]
+#[derive(clap::Args, Debug, Clone)]
 pub(crate) struct BudgetArgs {
     /// Memory that this process may allocate, such as 8G; what the machine has free unless given.
     #[arg(long, value_parser = parse_bytes)]
@@ -224,6 +237,13 @@ pub(crate) struct BudgetArgs {
     /// Features active at a position of a layer, for the plan that is made before they are counted.
     #[arg(long, alias = "expected_active", value_parser = parse_count)]
     pub(crate) expected_active: Option<f64>,
+    /// Folder for rows that memory has no room for while features are ranked: they lie in a file without a name, which is gone when
+    /// the program ends. TMPDIR or /var/tmp unless given.
+    #[arg(long, alias = "scratch_dir", value_name = "DIR")]
+    pub(crate) scratch_dir: Option<PathBuf>,
+    /// Spare memory by this even where there is enough; otherwise what is spared is chosen so that it fits. Separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) spare: Vec<Spare>,
 }
 
 fn parse_count(text: &str) -> Result<f64, String> {

@@ -5,7 +5,7 @@ use crate::budget::{self, Budget, Request};
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::hub::Ahead;
-use crate::machine::{Held, Watch};
+use crate::machine::{self, Held, Watch};
 use crate::open;
 use crate::plan::{self, Plan};
 use crate::say::say;
@@ -53,7 +53,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     let tokenizer = Tokenizer::open(&plan.model.folder).map_err(Failure::tokenizer)?;
     let prompt = open::prompt(&args.prompt, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
-    let mut budget = Budget::new(&mut ahead, request(args, plan, prompt.tokens.len()))?;
+    let mut budget = Budget::new(&mut ahead, request(args, plan, prompt.tokens.len())?)?;
     if args.dry_run {
         let raw = plan.raw.as_ref();
         return Ok(if args.json { format!("{}\n", budget.json(raw)) } else { budget.text(raw) });
@@ -110,7 +110,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     };
     clock.lap("targets");
     let bar = progress_bar();
-    let found = attribute_within(&replacement, &targets, config, budget.room_for_rows(), |progress| {
+    let found = attribute_within(&replacement, &targets, config, &budget.row_room(), |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
     });
@@ -185,9 +185,9 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     Ok(format!("{value}\n"))
 }
 
-fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Request {
+fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Result<Request, Failure> {
     let given = args.target_ids.as_ref().map(Vec::len).or(args.target_strings.as_ref().map(Vec::len));
-    Request {
+    Ok(Request {
         kind: plan.kind,
         device: plan.device,
         n_pos,
@@ -196,7 +196,9 @@ fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Request {
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
-    }
+        spare: args.budget.spare.clone(),
+        scratch: machine::scratch(args.budget.scratch_dir.as_deref())?,
+    })
 }
 
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Failure> {

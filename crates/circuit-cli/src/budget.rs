@@ -3,16 +3,19 @@
 //!
 //! Made of headers alone for an assumed number of active features, and again once they are counted. What fits is judged by
 //! what is allocated: pages of mapped files are read again when memory was short, which is slow but no failure. The arithmetic
-//! is `circuit_attribution::budget`; how a plan is told is `show.rs`.
+//! is `circuit_attribution::budget`; what is given up so that it fits is `fit.rs`, and how a plan is told `show.rs`.
 
+mod fit;
 mod show;
 
 pub(crate) use show::{bytes, measured};
 
+use crate::args::Spare;
 use crate::failure::{Code, Failure};
 use crate::hub::{Ahead, Coming};
-use crate::machine;
+use crate::machine::{self, Scratch};
 use crate::plan::RawFile;
+use circuit_attribution::RowRoom;
 use circuit_attribution::budget::{Job, Phase, Step};
 use circuit_model::spec::ModelSpec;
 use circuit_model::{Model, ModelError, WeightSizes};
@@ -34,15 +37,6 @@ const STATED_RANGE: (f64, f64) = (0.7, 1.5);
 /// on the way. Measured on the demo, which holds next to nothing else.
 const LIBRARY: (u64, u64) = (6 << 20, 20 << 20);
 
-/// Rows that go down together on a GPU, which large products keep busy.
-const ROWS_ON_GPU: usize = 1024;
-/// Rows that go down together where patterns are folded for each group.
-const ROWS_FOLDED_ANEW: usize = 256;
-
-/// Rows, pre-activations and weights that are done together at least: with fewer, products are too small to be worth it.
-const FEWEST_ROWS: usize = 4;
-const FEWEST_NUMBERS: usize = 1 << 20;
-
 /// What is to be traced.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -56,6 +50,28 @@ pub(crate) struct Request {
     pub(crate) memory: Option<u64>,
     /// Active features per position and layer, where the user knows.
     pub(crate) expected_active: Option<f64>,
+    /// What is not kept in memory though there may be enough.
+    pub(crate) spare: Vec<Spare>,
+    /// Where rows can go that memory has no room for.
+    pub(crate) scratch: Option<Scratch>,
+}
+
+/// How the work is cut, and where rows are while features are ranked.
+#[derive(Clone, Copy, Debug)]
+struct Chosen {
+    cuts: Cuts,
+    rows: RowsIn,
+}
+
+/// Where rows are while features are ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowsIn {
+    /// In memory, if they turn out no longer than planned.
+    Memory,
+    /// As many in memory as there is room for, the further ones on disk.
+    Both,
+    /// On disk.
+    Disk,
 }
 
 /// How many features are active at a position of each layer: at least, expected, at most.
@@ -94,7 +110,7 @@ pub(crate) struct Budget {
     coming: Coming,
     /// What the process held when the plan was made.
     before: runtime::ProcessMemory,
-    cuts: Cuts,
+    chosen: Chosen,
 }
 
 /// Which number of active features a plan is for.
@@ -114,6 +130,10 @@ impl Budget {
     }
 
     fn plan(model: &Path, transcoders: &SetFolder, request: Request) -> Result<Self, Failure> {
+        if request.spare.contains(&Spare::Rows) && request.scratch.is_none() {
+            return Err(Failure::usage("--spare rows: there is no usual folder on a disk")
+                .hint("--scratch-dir names one"));
+        }
         let spec = Model::describe(model)?;
         match request.n_pos {
             0 => return Err(ModelError::EmptyPrompt.into()),
@@ -145,9 +165,12 @@ impl Budget {
             room: Room { host, device },
             coming: Coming::default(),
             before,
-            cuts: Cuts::default(),
+            chosen: Chosen { cuts: Cuts::default(), rows: RowsIn::Memory },
         };
-        budget.cuts = budget.fitting_cuts(|cuts| budget.job(Level::Expected, cuts));
+        budget.chosen = budget.fitting(None, |chosen| budget.job(Level::Expected, chosen));
+        // Whether patterns are kept is settled before features are counted, and to make them anew costs little.
+        let of_many = budget.fitting(None, |chosen| budget.job(Level::High, chosen));
+        budget.chosen.cuts.keep_patterns &= of_many.cuts.keep_patterns;
         Ok(budget)
     }
 
@@ -159,7 +182,7 @@ impl Budget {
 
     /// How the work is cut.
     pub(crate) fn cuts(&self) -> Cuts {
-        self.cuts
+        self.chosen.cuts
     }
 
     /// Refuses what cannot fit however few features are active, and what the disk has no room for; gives a warning where it fits
@@ -171,11 +194,11 @@ impl Budget {
     }
 
     fn check_memory(&self) -> Result<Option<String>, Failure> {
-        let low = |cuts| self.job(Level::Low, cuts);
-        if let Some(over) = self.over(&low(self.fitting_cuts(low))) {
-            return Err(self.refusal(over, low));
+        let low = |chosen| self.job(Level::Low, chosen);
+        if let Some(over) = self.over(&low(self.fitting(None, low))) {
+            return Err(self.refusal(over, None, low));
         }
-        let expected = self.job(Level::Expected, self.cuts);
+        let expected = self.job(Level::Expected, self.chosen);
         Ok(self.over(&expected).map(|over| {
             let (need, room) = (bytes(over.need), bytes(over.room));
             let n = expected.n_active();
@@ -195,27 +218,41 @@ impl Budget {
         let counted: Vec<f64> = n_active.iter().map(|&n| n as f64 / open).collect();
         self.active =
             Active { per_position: [counted.clone(), counted.clone(), counted], known_from: "counted" };
-        let job = |cuts| self.job(Level::Expected, cuts);
-        let cuts = self.fitting_cuts(job);
+        let job = |chosen| self.job(Level::Expected, chosen);
+        let patterns = Some(self.chosen.cuts.keep_patterns);
+        let chosen = self.fitting(patterns, job);
         // What lies behind is no longer in question.
         let over = self
-            .all_over(&job(cuts))
+            .all_over(&job(chosen))
             .into_iter()
             .find(|over| !matches!(over.step, Step::Open | Step::Forward | Step::Encode));
         if let Some(over) = over {
-            return Err(self.refusal(over, job));
+            return Err(self.refusal(over, patterns, job));
         }
-        self.cuts = cuts;
-        Ok(cuts)
+        self.chosen = chosen;
+        Ok(chosen.cuts)
     }
 
-    /// Bytes that rows may hold while they are ranked: as long as they are usual, or longer where there is room.
-    pub(crate) fn room_for_rows(&self) -> usize {
-        let (job, host) = (self.job(Level::Expected, self.cuts), self.room.host.unwrap_or(u64::MAX));
-        let usual = job.usual_rows();
-        let with = |step| job.phases().iter().find(|phase| phase.step == step).map_or(0, |phase| phase.host);
-        let beside = with(Step::Rows).max(with(Step::Graph)).saturating_sub(usual) + LIBRARY.0;
-        usize::try_from(host.saturating_sub(beside).max(usual)).unwrap_or(usize::MAX)
+    /// Where rows are while features are ranked: as many in memory as are planned there, or as there is room for. They may turn
+    /// out longer than planned, so there is always the disk.
+    pub(crate) fn row_room(&self) -> RowRoom {
+        let job = self.job(Level::Expected, self.chosen);
+        let memory = match self.chosen.rows {
+            RowsIn::Memory => self.room_beside(&job).max(job.usual_rows()),
+            RowsIn::Both | RowsIn::Disk => job.rows_in_memory,
+        };
+        let overflow = self.request.scratch.as_ref().map(|scratch| scratch.folder.clone());
+        RowRoom { memory: usize::try_from(memory).unwrap_or(usize::MAX), overflow }
+    }
+
+    /// Bytes of host memory that are left for rows while they are ranked, and while they become those of the graph.
+    fn room_beside(&self, job: &Job<'_>) -> u64 {
+        let without = Job { rows_in_memory: 0, ..job.clone() };
+        let phases = without.phases();
+        let of = |step| phases.iter().find(|phase| phase.step == step).map_or(0, |phase| phase.host);
+        let beside = of(Step::Rows).max(of(Step::Graph)) + LIBRARY.0;
+        // The rest of a plan may be a little wrong, rows would take all the rest.
+        self.room.host.map_or(u64::MAX, |host| (host - host / 16).saturating_sub(beside))
     }
 
     /// Refuses a raw file that the disk has no room for.
@@ -239,7 +276,7 @@ impl Budget {
 
     /// Whether there is room to look for a better input site.
     pub(crate) fn allows_second_look(&self) -> bool {
-        let phase = self.job(Level::Expected, self.cuts).second_look();
+        let phase = self.job(Level::Expected, self.chosen).second_look();
         let fits = |need: u64, room: Option<u64>| room.is_none_or(|room| need <= room);
         fits(phase.host + LIBRARY.0, self.room.host) && fits(phase.device, self.room.device)
     }
@@ -248,21 +285,21 @@ impl Budget {
         self.request.ignored.unwrap_or(self.spec.ignored_positions)
     }
 
-    fn job(&self, level: Level, cuts: Cuts) -> Job<'_> {
-        self.job_of(level, cuts, &self.request, &self.weights)
+    fn job(&self, level: Level, chosen: Chosen) -> Job<'_> {
+        self.job_of(level, chosen, &self.request, &self.weights)
     }
 
     fn job_of<'a>(
         &'a self,
         level: Level,
-        cuts: Cuts,
+        chosen: Chosen,
         request: &Request,
         weights: &'a WeightSizes,
     ) -> Job<'a> {
         let ignored = request.ignored.unwrap_or(self.spec.ignored_positions);
         let open = request.n_pos.saturating_sub(ignored) as f64;
         let per_position = &self.active.per_position[level as usize];
-        Job {
+        let job = Job {
             spec: &self.spec,
             weights,
             set: &self.set,
@@ -273,8 +310,15 @@ impl Budget {
             active: per_position.iter().map(|n| (n * open).round() as u64).collect(),
             n_targets: request.n_targets,
             max_feature_nodes: request.max_feature_nodes,
-            cuts,
-        }
+            cuts: chosen.cuts,
+            rows_in_memory: u64::MAX,
+        };
+        let rows_in_memory = match chosen.rows {
+            RowsIn::Memory => u64::MAX,
+            RowsIn::Both => self.room_beside(&job),
+            RowsIn::Disk => 0,
+        };
+        Job { rows_in_memory, ..job }
     }
 
     /// The first phase that does not fit.
@@ -294,98 +338,16 @@ impl Budget {
         job.phases().into_iter().filter_map(over).collect()
     }
 
-    /// The usual cuts, or finer ones where the usual do not fit: as fine as needed, as long as that is of use.
-    fn fitting_cuts<'a>(&'a self, job: impl Fn(Cuts) -> Job<'a>) -> Cuts {
-        let mut cuts = match self.request.device {
-            Device::Cpu => Cuts { workers: runtime::threads(), ..Cuts::default() },
-            _ => Cuts { rows: ROWS_ON_GPU, ..Cuts::default() },
-        };
-        let mut given_up = Vec::new();
-        while let Some(over) =
-            self.all_over(&job(cuts)).into_iter().find(|over| !given_up.contains(&over.step))
-        {
-            let kept = job(Cuts { keep_folded: true, ..cuts }).folded_bytes();
-            let encode = &mut cuts.encode;
-            match over.step {
-                // Patterns of long prompts are most of all there is, and quickly folded; those of short ones are little.
-                Step::PullBack | Step::Rows if cuts.keep_folded && kept > over.need / 8 => {
-                    // Each group folds anew: the fewer, the better.
-                    (cuts.keep_folded, cuts.rows) = (false, cuts.rows.max(ROWS_FOLDED_ANEW));
-                }
-                Step::Rows if cuts.workers > 1 => cuts.workers /= 2,
-                Step::Rows if cuts.rows > FEWEST_ROWS => cuts.rows /= 2,
-                Step::Encode
-                    if encode.pre_activations > FEWEST_NUMBERS || encode.weights > FEWEST_NUMBERS =>
-                {
-                    encode.pre_activations = (encode.pre_activations / 2).max(FEWEST_NUMBERS);
-                    encode.weights = (encode.weights / 2).max(FEWEST_NUMBERS);
-                }
-                Step::Write if encode.weights > FEWEST_NUMBERS => encode.weights /= 2,
-                step => given_up.push(step),
-            }
-        }
-        cuts
-    }
-
-    /// What does not fit, and what would.
-    fn refusal<'a>(&'a self, over: Over, job: impl Fn(Cuts) -> Job<'a>) -> Failure {
-        let place = if over.on_device { "on the device" } else { "of memory" };
-        let cuts = self.fitting_cuts(&job);
-        let (n_active, known) = (job(cuts).n_active(), self.active.known_from);
-        let (need, step, room) = (bytes(over.need), over.step.name(), bytes(over.room));
-        let message = format!(
-            "this does not fit: `{step}` needs {need} {place}, {room} can be had ({n_active} active features, {known})"
-        );
-        let changes = self.changes();
-        let hint = match changes.is_empty() {
-            true => {
-                "neither fewer features nor a smaller type nor a shorter prompt alone makes it fit".into()
-            }
-            false => format!("what would fit: {}", changes.join("; or ")),
-        };
-        Failure::new(Code::Device, message).hint(hint)
-    }
-
-    /// Changes each of which alone makes it fit.
-    fn changes(&self) -> Vec<String> {
-        let fits = |request: &Request, weights: &WeightSizes| {
-            let job = |cuts| self.job_of(Level::Low, cuts, request, weights);
-            let job = job(self.fitting_cuts(job));
-            self.over(&job).is_none()
-        };
-        let mut changes = Vec::new();
-        let selected = self.job(Level::Low, self.cuts).n_selected() as usize;
-        let with_nodes = |n| Request { max_feature_nodes: Some(n), ..self.request.clone() };
-        if let Some(n) = largest(selected, |n| fits(&with_nodes(n), &self.weights)) {
-            changes.push(format!("--max-feature-nodes {n}"));
-        }
-        if matches!(self.request.kind, Kind::Float | Kind::Double) {
-            let request = Request { kind: Kind::BFloat16, ..self.request.clone() };
-            let weights = Model::sizes(&self.model, request.kind, request.device);
-            if weights.is_ok_and(|weights| fits(&request, &weights)) {
-                changes.push("--dtype bfloat16".into());
-            }
-        }
-        let with_pos = |n_pos| Request { n_pos, ..self.request.clone() };
-        let shortest = self.ignored() + 1;
-        if let Some(n) = largest(self.request.n_pos, |n| n >= shortest && fits(&with_pos(n), &self.weights))
-            && n >= shortest
-        {
-            changes.push(format!("a prompt of at most {n} tokens"));
-        }
-        changes
-    }
-
     /// What the whole process holds at the most: allocated and mapped; allocated.
     fn peak(&self, level: Level) -> (u64, u64) {
-        let phases = self.job(level, self.cuts).phases();
+        let phases = self.job(level, self.chosen).phases();
         let most = |of: fn(&Phase) -> u64| phases.iter().map(of).max().unwrap_or(0);
         let resident = self.before.resident + LIBRARY.0 + LIBRARY.1 + most(Phase::resident);
         (resident, self.before.allocated + LIBRARY.0 + most(|phase| phase.host))
     }
 
     fn safetensors_bytes(&self, level: Level) -> u64 {
-        let job = self.job(level, self.cuts);
+        let job = self.job(level, self.chosen);
         let (rows, columns) = job.graph_shape();
         4 * rows * columns + 28 * job.n_active() + 8 * job.n_selected() + 4096
     }
@@ -394,28 +356,12 @@ impl Budget {
         match raw {
             RawFile::Safetensors(_) => self.safetensors_bytes(level),
             RawFile::Pt(..) => {
-                let job = self.job(level, self.cuts);
+                let job = self.job(level, self.chosen);
                 let nodes = job.graph_shape().1 + job.n_targets as u64;
                 4 * nodes * nodes + 28 * job.n_active()
             }
         }
     }
-}
-
-/// The largest number below `limit` for which something holds that holds for all smaller ones (from some on).
-fn largest(limit: usize, holds: impl Fn(usize) -> bool) -> Option<usize> {
-    let (mut low, mut high) = (0, limit);
-    let mut found = None;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if holds(middle) {
-            found = Some(middle);
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    found
 }
 
 /// Active features per position, as the user, the set's files or its activation function tell.
@@ -436,18 +382,4 @@ fn assumed(set: &SetSizes, expected: Option<f64>) -> Active {
         per_layer.collect()
     };
     Active { per_position: [of(range.0), of(1.0), of(range.1)], known_from }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_that_holds_is_found() {
-        for bound in [0, 1, 7, 99] {
-            assert_eq!(largest(100, |n| n <= bound), Some(bound));
-        }
-        assert_eq!(largest(100, |_| false), None);
-        assert_eq!(largest(0, |_| true), None);
-    }
 }

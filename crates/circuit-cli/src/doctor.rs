@@ -75,6 +75,8 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
+        spare: args.budget.spare.clone(),
+        scratch: machine::scratch(args.budget.scratch_dir.as_deref())?,
     };
     Budget::new(&mut ahead, request).map(Some)
 }

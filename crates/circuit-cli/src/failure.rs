@@ -170,6 +170,8 @@ impl From<AttributionError> for Failure {
             AttributionError::Torch(error) => error.into(),
             AttributionError::NoRoom { n_features, .. } => Self::new(Code::Device, error.to_string())
                 .hint(format!("fewer feature nodes: about {} fitted", n_features.saturating_sub(1))),
+            AttributionError::RowFile(_) => Self::new(Code::Output, error.to_string())
+                .hint("--scratch-dir names another folder; fewer feature nodes need less of a disk"),
             AttributionError::Graph(_) => Self::new(Code::Other, error.to_string()),
             AttributionError::EmptyRound | AttributionError::Probability { .. } => {
                 Self::usage(error.to_string())

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the work will need (`circuit_attribution::budget`), and what to do where it does not fit (`budget.rs`).
 
+use crate::failure::{Code, Failure};
 use circuit_torch::runtime::{self, ProcessMemory};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,47 @@ pub(crate) fn free_disk(path: &Path) -> Option<u64> {
     let there = path.ancestors().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let stat = there.into_iter().find_map(|p| rustix::fs::statvfs(p).ok())?;
     stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+/// A folder on a disk for what memory has no room for.
+#[derive(Clone, Debug)]
+pub(crate) struct Scratch {
+    pub(crate) folder: PathBuf,
+    /// Bytes free there, where the system tells.
+    pub(crate) free: Option<u64>,
+}
+
+/// The folder that the user names, or the first of the usual ones in which a file can be made and that is on a disk.
+pub(crate) fn scratch(given: Option<&Path>) -> Result<Option<Scratch>, Failure> {
+    let at = |folder: PathBuf| Scratch { free: free_disk(&folder), folder };
+    if let Some(folder) = given {
+        if let Err(error) = tempfile::tempfile_in(folder) {
+            return Err(Failure::new(Code::Output, format!("--scratch-dir {}: {error}", folder.display())));
+        }
+        if is_memory(folder) {
+            let message = format!("--scratch-dir {}: its file system is in memory", folder.display());
+            return Err(Failure::usage(message).hint("name a folder on a disk"));
+        }
+        return Ok(Some(at(folder.into())));
+    }
+    let usual =
+        [std::env::var_os("TMPDIR").map(PathBuf::from), Some("/var/tmp".into()), Some(std::env::temp_dir())];
+    let fit = |folder: &PathBuf| !is_memory(folder) && tempfile::tempfile_in(folder).is_ok();
+    Ok(usual.into_iter().flatten().find(fit).map(at))
+}
+
+/// Whether what is written to a folder stays in memory.
+#[cfg(target_os = "linux")]
+fn is_memory(folder: &Path) -> bool {
+    /// The numbers of tmpfs and ramfs.
+    const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    // Some platforms have the number as a signed one of 32 bits.
+    rustix::fs::statfs(folder).is_ok_and(|stat| IN_MEMORY.contains(&(stat.f_type as u64 & 0xffff_ffff)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_memory(_: &Path) -> bool {
+    false
 }
 
 /// Looks every few milliseconds at what this process uses.
@@ -142,6 +184,24 @@ mod tests {
         assert_eq!(room(), Some(550));
         write("memory.current", "5000\n");
         assert_eq!(room(), Some(0));
+    }
+
+    #[test]
+    fn a_scratch_folder_is_on_a_disk_and_can_be_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |folder: &Path| scratch(Some(folder)).unwrap_err();
+        assert_eq!(refused(Path::new("/no/such/folder")).code, Code::Output);
+        if let Some(found) = scratch(None).unwrap() {
+            assert!(!is_memory(&found.folder) && found.free.is_some_and(|free| free > 0));
+        }
+        // Where tests run in memory, that is refused.
+        match is_memory(dir.path()) {
+            true => assert_eq!(refused(dir.path()).code, Code::Usage),
+            false => assert_eq!(scratch(Some(dir.path())).unwrap().unwrap().folder, dir.path()),
+        }
+        if read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" /dev/shm tmpfs ")) {
+            assert_eq!(refused(Path::new("/dev/shm")).code, Code::Usage);
+        }
     }
 
     #[test]

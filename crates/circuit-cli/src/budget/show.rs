@@ -4,6 +4,7 @@ use super::{Budget, LIBRARY, Level};
 use crate::machine::Held;
 use crate::plan::RawFile;
 use circuit_attribution::budget::Phase;
+use circuit_replacement::Cuts;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use tch::{Device, Kind};
@@ -38,7 +39,7 @@ impl Budget {
     /// The plan as a table.
     pub(crate) fn text(&self, raw: Option<&RawFile>) -> String {
         let mut text = String::new();
-        let job = self.job(Level::Expected, self.cuts);
+        let job = self.job(Level::Expected, self.chosen);
         let gpu = self.request.device != Device::Cpu;
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:20} {value}");
@@ -52,7 +53,7 @@ impl Budget {
         };
         let plain = |n: u64| n.to_string();
         line("prompt", format!("{} tokens, {} without features", self.request.n_pos, self.ignored()));
-        let active = range(&|level| self.job(level, self.cuts).n_active(), &plain);
+        let active = range(&|level| self.job(level, self.chosen).n_active(), &plain);
         line("active features", format!("{active}, {}", self.active.known_from));
         let (rows, columns) = job.graph_shape();
         line("rows of the graph", format!("{rows} x {columns}, {} targets at the most", job.n_targets));
@@ -94,7 +95,7 @@ impl Budget {
         );
         if gpu {
             let most = |level| {
-                self.job(level, self.cuts).phases().iter().map(|phase| phase.device).max().unwrap_or(0)
+                self.job(level, self.chosen).phases().iter().map(|phase| phase.device).max().unwrap_or(0)
             };
             line(&format!("  peak on {}", device_name(self.request.device)), range(&most, &bytes));
         }
@@ -117,7 +118,7 @@ impl Budget {
             (false, false) => "in the mapped files".into(),
         };
         line("  model", weights);
-        let (encode, wide) = (self.cuts.encode, self.request.kind.elt_size_in_bytes().max(4));
+        let (encode, wide) = (self.chosen.cuts.encode, self.request.kind.elt_size_in_bytes().max(4));
         let at_most = |numbers: usize| bytes((numbers * wide) as u64);
         let (weights, pre) = (at_most(encode.weights), at_most(encode.pre_activations));
         line(
@@ -125,13 +126,33 @@ impl Budget {
             format!("streamed layer by layer, at most {weights} at a time, pre-activations {pre}"),
         );
         line("  decoder rows", format!("on demand, at most {} at a time", at_most(encode.weights / 8)));
-        line("  rows", format!("{} go down together", self.cuts.rows));
+        line("  rows", format!("{} go down together", self.chosen.cuts.rows));
+        let Cuts { keep_patterns, keep_folded, keep_writes, .. } = self.chosen.cuts;
+        let made = if keep_patterns { "kept" } else { "made anew of queries and keys" };
+        let folded = if keep_folded { "once and kept" } else { "anew for each group of rows" };
+        line("  patterns", format!("{made}, folded {folded}"));
+        let made = if keep_writes { "kept" } else { "made anew for each group of rows, layer by layer" };
+        line("  what is written", made.into());
+        let (in_memory, on_disk) = (bytes(job.usual_rows() - job.rows_on_disk()), job.rows_on_disk());
+        let disk = self.request.scratch.as_ref().map(|scratch| {
+            let free = scratch.free.map_or_else(String::new, |free| format!(" ({} free)", bytes(free)));
+            format!("{}{free}", scratch.folder.display())
+        });
         line(
-            "  patterns",
-            format!(
-                "folded {}",
-                if self.cuts.keep_folded { "once and kept" } else { "for each group of rows" }
-            ),
+            "  rows ranked",
+            match (on_disk, disk) {
+                (0, None) => "in memory".into(),
+                (0, Some(disk)) => {
+                    format!("in memory; if there is no room for all, further ones on disk in {disk}")
+                }
+                (_, disk) => {
+                    format!(
+                        "{in_memory} in memory, {} on disk in {}",
+                        bytes(on_disk),
+                        disk.unwrap_or_default()
+                    )
+                }
+            },
         );
 
         line("\nwritten", String::new());
@@ -158,7 +179,7 @@ impl Budget {
 
     /// The plan as JSON.
     pub(crate) fn json(&self, raw: Option<&RawFile>) -> Value {
-        let job = self.job(Level::Expected, self.cuts);
+        let job = self.job(Level::Expected, self.chosen);
         let levels = |of: &dyn Fn(Level) -> u64| {
             let [low, expected, high] = [Level::Low, Level::Expected, Level::High].map(of);
             json!({"low": low, "expected": expected, "high": high})
@@ -173,12 +194,12 @@ impl Budget {
         });
         let reading = job.reading();
         let on_device =
-            |level| self.job(level, self.cuts).phases().iter().map(|phase| phase.device).max().unwrap_or(0);
+            |level| self.job(level, self.chosen).phases().iter().map(|phase| phase.device).max().unwrap_or(0);
         let (rows, columns) = job.graph_shape();
         let check = self.check();
         json!({
             "n_tokens": self.request.n_pos,
-            "active_features": levels(&|level| self.job(level, self.cuts).n_active()),
+            "active_features": levels(&|level| self.job(level, self.chosen).n_active()),
             "active_features_are": self.active.known_from,
             "graph_rows": rows,
             "graph_columns": columns,
@@ -201,12 +222,19 @@ impl Budget {
             "room_bytes": self.room.host,
             "device_room_bytes": self.room.device,
             "chosen": {
-                "rows_together": self.cuts.rows,
-                "groups_beside_one_another": self.cuts.workers,
-                "patterns_kept_folded": self.cuts.keep_folded,
-                "pre_activations_together": self.cuts.encode.pre_activations,
-                "weights_at_a_time": self.cuts.encode.weights,
+                "rows_together": self.chosen.cuts.rows,
+                "groups_beside_one_another": self.chosen.cuts.workers,
+                "patterns_kept": self.chosen.cuts.keep_patterns,
+                "patterns_kept_folded": self.chosen.cuts.keep_folded,
+                "writes_kept": self.chosen.cuts.keep_writes,
+                "rows_in_memory_bytes": job.usual_rows() - job.rows_on_disk(),
+                "rows_on_disk_bytes": job.rows_on_disk(),
+                "pre_activations_together": self.chosen.cuts.encode.pre_activations,
+                "weights_at_a_time": self.chosen.cuts.encode.weights,
             },
+            "scratch": self.request.scratch.as_ref().map(|scratch| json!({
+                "folder": scratch.folder, "free_bytes": scratch.free,
+            })),
             "raw_bytes": raw.map(|raw| levels(&|level| self.raw_bytes(raw, level))),
             "fits": check.is_ok(),
             "warning": check.as_ref().ok().and_then(Clone::clone),
