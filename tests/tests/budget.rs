@@ -7,17 +7,23 @@
 
 use crate::cli::{run, text};
 use crate::linearity::in_f64;
+use circuit_attribution::budget::Job;
 use circuit_attribution::{
-    AttributeConfig, Attribution, AttributionError, PullBack, TargetChoice, attribute_within,
+    AttributeConfig, Attribution, AttributionError, PullBack, RowRoom, TargetChoice, attribute_within,
 };
 use circuit_graph::Ranking;
+use circuit_index::{Layer, Pos};
+use circuit_intervention::{Hold, Source, effects, removals};
+use circuit_model::Model;
 use circuit_replacement::{Cuts, LocalReplacement};
 use circuit_tests::CASES;
 use circuit_tests::sparse::{SparseFile, cross_layer_set};
 use circuit_tests::{demo, fixture};
+use circuit_transcoder::TranscoderSet;
 use serde_json::Value;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind};
 use zip::write::SimpleFileOptions;
 
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
@@ -233,7 +239,7 @@ fn cuts_change_nothing_in_f64() {
         in_f64(case, |usual, reads| {
             let (model, set) = (usual.model(), usual.transcoders());
             let encode = circuit_transcoder::Cuts { pre_activations: 300, weights: 5 * model.spec().d_model };
-            let cuts = Cuts { encode, rows: 3, workers: 2, keep_folded: false };
+            let cuts = Cuts { encode, rows: 3, workers: 2, keep_folded: false, ..Cuts::default() };
             let mut counted = Vec::new();
             let admit = |n_active: &[usize]| {
                 counted = n_active.to_vec();
@@ -273,6 +279,124 @@ fn cuts_change_nothing_in_f64() {
     }
 }
 
+/// What is not kept is made anew by the same steps from the same numbers.
+#[test]
+fn what_is_made_anew_is_what_was_kept() {
+    for case in CASES {
+        in_f64(case, |usual, reads| {
+            let (model, set) = (usual.model(), usual.transcoders());
+            let rows = PullBack::new(usual).unwrap();
+            let kept = Cuts::default();
+            let some: Vec<_> = (0..usual.n_pos()).map(|pos| Source::Token(Pos::from(pos))).collect();
+            let held = |replacement: &LocalReplacement<'_>| {
+                let frozen = effects(replacement, &some).unwrap();
+                let patterns = removals(replacement, &some, Hold::Patterns).unwrap();
+                [frozen.features, frozen.logits, patterns.features, patterns.logits]
+            };
+            let usual_held = held(usual);
+            for (keep_patterns, keep_folded, keep_writes) in
+                [(false, true, true), (true, true, false), (false, false, false)]
+            {
+                let cuts = Cuts { keep_patterns, keep_folded, keep_writes, ..kept };
+                let anew =
+                    LocalReplacement::new_in(model, set, usual.tokens(), 1, cuts, |_| Some(cuts)).unwrap();
+                let story = format!("{case}, {cuts:?}");
+                for l in (0..model.spec().n_layers()).map(Layer::from) {
+                    assert_eq!(
+                        usual.trace().pattern(l).unwrap(),
+                        anew.trace().pattern(l).unwrap(),
+                        "{story}"
+                    );
+                    for n_pos in [usual.n_pos(), usual.n_pos() / 2] {
+                        let [a, b] = [usual, &anew].map(|of| of.writes(l, n_pos).unwrap());
+                        assert_eq!(a, b, "{story}, layer {l}");
+                    }
+                    assert_eq!(usual.errors(l), anew.errors(l), "{story}");
+                    assert_eq!(usual.written(l).unwrap(), anew.written(l).unwrap(), "{story}");
+                }
+                let anew_rows = PullBack::new(&anew).unwrap();
+                let near = |a: &tch::Tensor, b: &tch::Tensor| {
+                    let difference = (a - b).abs().max().double_value(&[]);
+                    assert!(difference <= 1e-13 * a.abs().max().double_value(&[]), "{story}: {difference:e}");
+                };
+                near(&rows.dense_rows(reads).unwrap(), &anew_rows.dense_rows(reads).unwrap());
+                let layer = Layer::from(0);
+                let [a, b] = [&rows, &anew_rows].map(|rows| rows.row_by_head(&reads[0], layer).unwrap());
+                near(&a, &b);
+                for (a, b) in usual_held.iter().zip(&held(&anew)) {
+                    near(a, b);
+                }
+            }
+        });
+    }
+}
+
+/// A longer prompt than the demo's model was trained for, so that what can be spared is a good part of all.
+#[test]
+fn what_is_spared_is_planned_and_the_graph_stays() {
+    let (dir, demo) = (tempfile::tempdir().unwrap(), demo());
+    let model = dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(demo.join("model")).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, model.join(from.file_name().unwrap())).unwrap();
+    }
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(demo.join("model/config.json")).unwrap()).unwrap();
+    config["max_position_embeddings"] = 1024.into();
+    std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+    let ids: Vec<_> = (0..700).map(|i| (3 + i * 7919 % 590).to_string()).collect();
+    let (ids, set) = (ids.join(","), demo.join("transcoders"));
+    let graph = |spare: &str| {
+        let path = dir.path().join("graph.safetensors");
+        let mut args = vec!["attribute", "-m", model.to_str().unwrap(), "-t", set.to_str().unwrap()];
+        args.extend(["--prompt-ids", &ids, "--json", "--device", "cpu", "--max-feature-nodes", "600"]);
+        args.extend(["-o", path.to_str().unwrap(), "--batch-size", "100", "--update-interval", "2"]);
+        args.extend(["--scratch-dir", dir.path().to_str().unwrap()]);
+        if !spare.is_empty() {
+            args.extend(["--spare", spare]);
+        }
+        let output = run(&args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let memory = &value["memory"];
+        let measured = number(memory, "/measured/peak_resident_bytes");
+        let counted = number(memory, "/counted/peak_resident_bytes/expected");
+        let beyond = beyond_the_program(memory);
+        eprintln!(
+            "{spare:24} {} MiB counted, {} measured, {} {} beyond; rows {}",
+            counted / MIB,
+            measured / MIB,
+            beyond.0 / MIB,
+            beyond.1 / MIB,
+            memory["counted"]["chosen"]
+        );
+        let ratio = counted as f64 / measured as f64;
+        assert!((ratio - 1.0).abs() < 0.2, "{spare}: {counted} counted, {measured} measured: {memory}");
+        (circuit_format::read_safetensors(&path).unwrap(), memory["counted"].clone(), measured)
+    };
+    let (usual, _, most) = graph("");
+    for spare in ["patterns", "folded", "writes", "rows", "patterns,folded,writes,rows"] {
+        let (spared, counted, measured) = graph(spare);
+        let chosen = &counted["chosen"];
+        assert_eq!(chosen["patterns_kept"], !spare.contains("patterns"), "{chosen}");
+        assert_eq!(chosen["patterns_kept_folded"], !spare.contains("folded"), "{chosen}");
+        assert_eq!(chosen["writes_kept"], !spare.contains("writes"), "{chosen}");
+        assert_eq!(number(chosen, "/rows_on_disk_bytes") > 0, spare.contains("rows"), "{chosen}");
+        assert!(measured < most, "{spare}: {measured} of {most}");
+        assert_eq!((&usual.active, &usual.selected), (&spared.active, &spared.selected), "{spare}");
+        for (a, b) in usual.rows.iter().zip(spared.rows.iter()) {
+            let largest = a.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * largest), "{spare}");
+        }
+        if ["patterns", "rows"].contains(&spare) {
+            assert_eq!(usual.rows, spared.rows, "{spare}: the same products");
+        }
+    }
+    // Nothing is left of the file with rows.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
 /// Bytes of the rows of a graph while they are ranked.
 fn held_by(replacement: &LocalReplacement<'_>, found: &Attribution) -> usize {
     let n_layers = replacement.model().spec().n_layers();
@@ -295,7 +419,9 @@ fn rows_hold_no_more_than_they_may() {
         let choice = TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.9 };
         let targets = choice.resolve(replacement).unwrap();
         let config = AttributeConfig { max_feature_nodes: None, batch_size: 8, update_interval: 2 };
-        let within = |room| attribute_within(replacement, &targets, config, room, |_| {});
+        let folder = tempfile::tempdir().unwrap();
+        let in_room = |room: RowRoom| attribute_within(replacement, &targets, config, &room, |_| {});
+        let within = |memory| in_room(RowRoom { memory, overflow: None });
         let whole = within(usize::MAX).unwrap();
         let refused = within(4096).unwrap_err();
         let AttributionError::NoRoom { n_features, held, room: 4096, wanted } = refused else {
@@ -306,14 +432,20 @@ fn rows_hold_no_more_than_they_may() {
         let all = held_by(replacement, &whole);
         assert_eq!(within(all).unwrap().rows, whole.rows);
         assert!(within(all - 1).is_err());
+        // With a disk for the others they are all there too, bit by bit, however few fit into memory.
+        for memory in [0, all / 2, all - 1] {
+            let found = in_room(RowRoom { memory, overflow: Some(folder.path().into()) }).unwrap();
+            assert_eq!((found.rows, found.selected), (whole.rows.clone(), whole.selected.clone()));
+            assert_eq!(found.unselected_influence.to_bits(), whole.unselected_influence.to_bits());
+        }
+        let nowhere = RowRoom { memory: 0, overflow: Some("/no/such/folder".into()) };
+        assert!(in_room(nowhere).unwrap_err().to_string().contains("/no/such/folder"));
     });
 }
 
 /// A checkpoint and a set of the sizes of Gemma-2-2B and its transcoders, of which there are headers alone.
-#[test]
-fn long_prompts_on_published_sizes_are_planned_from_headers() {
-    let dir = tempfile::tempdir().unwrap();
-    let (model, set) = (dir.path().join("model"), dir.path().join("set"));
+fn headers_of_gemma(folder: &Path) -> (PathBuf, PathBuf) {
+    let (model, set) = (folder.join("model"), folder.join("set"));
     std::fs::create_dir(&model).unwrap();
     std::fs::create_dir(&set).unwrap();
     let (d, layers, heads, kv, d_head, d_mlp, vocab, features) =
@@ -374,42 +506,99 @@ fn long_prompts_on_published_sizes_are_planned_from_headers() {
     let yaml = "model_kind: transcoder_set\nmodel_name: g\nfeature_input_hook: ln2.hook_normalized\n\
                 feature_output_hook: hook_mlp_out\nscan: g\n";
     std::fs::write(set.join("config.yaml"), yaml).unwrap();
+    (model, set)
+}
 
+#[test]
+fn long_prompts_on_published_sizes_are_planned_from_headers() {
+    const LIMIT: u64 = 80_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (model, set) = headers_of_gemma(dir.path());
     let doctor = |more: &[&str]| {
-        let args =
-            ["doctor", "-m", model.to_str().unwrap(), "--transcoders", set.to_str().unwrap(), "--json"];
-        let output = run(&[&args[..], &["--device", "cpu", "--dtype", "bfloat16"], more].concat());
+        let args = [
+            "doctor",
+            "-m",
+            model.to_str().unwrap(),
+            "--transcoders",
+            set.to_str().unwrap(),
+            "--device",
+            "cpu",
+        ];
+        let output = run(&[&args[..], &["--dtype", "bfloat16"], more].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
-        serde_json::from_slice::<Value>(&output.stdout).unwrap()["plan"].clone()
+        text(&output.stdout)
     };
-    // Six million active features.
-    let long = doctor(&["--tokens", "6000", "--expected-active", "38.5", "--memory", "80G"]);
+    let plan = |more: &[&str]| {
+        serde_json::from_str::<Value>(&doctor(&[&["--json"], more].concat())).unwrap()["plan"].clone()
+    };
     let phase = |plan: &Value, name: &str| {
         let phase =
             plan["phases"].as_array().unwrap().iter().find(|phase| phase["phase"] == name).unwrap().clone();
         phase["allocated_bytes"].as_u64().unwrap()
     };
-    let (pos, active) = (6000u64, number(&long, "/active_features/expected"));
+    // Six million active features, 7 500 rows.
+    let limit = LIMIT.to_string();
+    let long = ["--tokens", "6000", "--expected-active", "38.5", "--memory", &limit];
+    let told = doctor(&long);
+    for part in ["made anew of queries and keys", "made anew for each group of rows", "It fits."] {
+        assert!(told.contains(part), "`{part}` is not in {told}");
+    }
+    let long = plan(&long);
+    let active = number(&long, "/active_features/expected");
     assert!((5_900_000..6_100_000).contains(&active), "{active}");
-    // What must be there: patterns in fp32 and in bf16, and what features and errors write.
-    let patterns = layers * heads * pos * pos;
-    let least = patterns * (4 + 2) + (active + layers * pos) * d * 4;
-    let rows = phase(&long, "rows");
-    let story = format!("{} GB planned, {} at least: {long}", rows / 1_000_000_000, least / 1_000_000_000);
-    assert!(rows > least && rows < 2 * least, "{story}");
-    assert_eq!(long["fits"], false, "{story}");
-    let hint = long["refusal"]["hint"].as_str().unwrap();
-    assert!(hint.contains("a prompt of at most"), "{hint}");
-    eprintln!(
-        "Gemma-2-2B, 6000 tokens: {} GB allocated; {hint}",
-        number(&long, "/peak_allocated_bytes/expected") / 1_000_000_000
+    assert_eq!(
+        (&long["fits"], &long["warning"], number(&long, "/graph_rows")),
+        (&true.into(), &Value::Null, 7510)
     );
-    // What the hint says fits does.
-    let n = hint.split("at most ").nth(1).unwrap().split(' ').next().unwrap();
-    let fits = doctor(&["--tokens", n, "--expected-active", "38.5", "--memory", "80G"]);
+    let peak = number(&long, "/peak_allocated_bytes/expected");
+    assert!(peak < LIMIT, "{long}");
+    eprintln!("Gemma-2-2B, 6000 tokens: {} MB allocated, {}", peak / 1_000_000, long["chosen"]);
+    // Where there is more, more is kept: all of it, at last.
+    let rich = plan(&["--tokens", "6000", "--expected-active", "38.5", "--memory", "2T"]);
+    let chosen = &rich["chosen"];
+    let kept = ["patterns_kept", "patterns_kept_folded", "writes_kept"].map(|what| chosen[what] == true);
+    assert_eq!((kept, number(chosen, "/rows_on_disk_bytes")), ([true; 3], 0), "{rich}");
+    let (pos, d) = (6000, 2304);
+    let least =
+        26 * 8 * pos * pos * (2 + 4) + (active + 26 * pos) * d * 4 + number(chosen, "/rows_in_memory_bytes");
+    let rows = phase(&rich, "rows");
+    assert!(rows > least && rows < 2 * least, "{rows} planned, {least} at least: {rich}");
+    // On a GPU of that size, host and device together: nothing kept, and rows on disk.
+    let (spec, weights) =
+        (Model::describe(&model).unwrap(), Model::sizes(&model, Kind::BFloat16, Device::Cuda(0)).unwrap());
+    let sizes = TranscoderSet::sizes(set.as_path(), spec.n_layers(), spec.d_model).unwrap();
+    let job = |rows| Job {
+        spec: &spec,
+        weights: &weights,
+        set: &sizes,
+        kind: Kind::BFloat16,
+        on_gpu: true,
+        n_pos: 6000,
+        ignored: 1,
+        active: vec![230_962; 26],
+        n_targets: 10,
+        max_feature_nodes: Some(7500),
+        cuts: Cuts { rows, keep_patterns: false, keep_folded: false, keep_writes: false, ..Cuts::default() },
+        rows_in_memory: 0,
+    };
+    let peak = |rows| job(rows).phases().iter().map(|phase| phase.device + phase.host).max().unwrap();
+    assert!(peak(256) < LIMIT, "{:?}", job(256).phases());
+    eprintln!("on a GPU, 256 rows together: {} MB in all", peak(256) / 1_000_000);
+    // What cannot fit is refused, and what the hint says fits does.
+    let tight = plan(&["--tokens", "6000", "--expected-active", "38.5", "--memory", "20G"]);
+    assert_eq!(tight["fits"], false, "{tight}");
+    let hint = tight["refusal"]["hint"].as_str().unwrap();
+    let n = hint
+        .split("a prompt of at most ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{hint}"))
+        .split(' ')
+        .next()
+        .unwrap();
+    let fits = plan(&["--tokens", n, "--expected-active", "38.5", "--memory", "20G"]);
     assert_eq!(fits["fits"], true, "{fits}");
     // An everyday prompt needs little, and a set of eight gigabytes no room at all.
-    let short = doctor(&["--tokens", "24"]);
+    let short = plan(&["--tokens", "24"]);
     assert!(
         phase(&short, "rows") < 2_000_000_000 && number(&short, "/read/encoder_bytes") > 3_900_000_000,
         "{short}"

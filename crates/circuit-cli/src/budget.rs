@@ -189,6 +189,7 @@ impl Budget {
     /// only if they are few.
     pub(crate) fn check(&self) -> Result<Option<String>, Failure> {
         let warning = self.check_memory()?;
+        self.check_scratch(&self.job(Level::Low, self.chosen))?;
         self.coming.check()?;
         Ok(warning)
     }
@@ -207,6 +208,18 @@ impl Budget {
                 over.step.name()
             )
         }))
+    }
+
+    /// Refuses rows that the disk has no room for.
+    fn check_scratch(&self, job: &Job<'_>) -> Result<(), Failure> {
+        let needed = job.rows_on_disk();
+        let Some(Scratch { folder, free: Some(free) }) = &self.request.scratch else { return Ok(()) };
+        if needed <= *free {
+            return Ok(());
+        }
+        let (shown, needed, free) = (folder.display(), bytes(needed), bytes(*free));
+        Err(Failure::new(Code::Output, format!("{shown}: {needed} of rows would go there, {free} are free"))
+            .hint("--scratch-dir names another folder; fewer features (--max-feature-nodes) have fewer rows"))
     }
 
     /// The plan for active features that have been counted, layer by layer.
@@ -229,6 +242,7 @@ impl Budget {
         if let Some(over) = over {
             return Err(self.refusal(over, patterns, job));
         }
+        self.check_scratch(&job(chosen))?;
         self.chosen = chosen;
         Ok(chosen.cuts)
     }

@@ -182,19 +182,20 @@ fn less<'a>(
         }
         _ => {}
     }
-    let need = |job: &Job<'_>| {
+    // Groups beside one another need levels that are kept: what one alone needs is compared.
+    let need = |chosen: Chosen| {
+        let job = job(chosen.cut(|cuts| cuts.workers = 1));
         let phase = job.phases().into_iter().find(|phase| phase.step == over.step);
         phase.map_or(0, |phase| if over.on_device { phase.device } else { phase.host })
     };
-    let now = need(&job(chosen));
+    let now = need(chosen);
     // Patterns that are made once cost next to no time; whether a disk is fast is not known.
     let spared = |share: u64| {
         [Spare::Patterns, Spare::Folded, Spare::Writes, Spare::Rows].into_iter().find_map(|spare| {
             let less = chosen.without(spare);
-            let job = job(less);
             let is_open = spare != Spare::Patterns || !patterns_settled;
-            let spares = now.saturating_sub(need(&job)) >= (over.need / share).max(1);
-            (is_open && spares && job.rows_on_disk() <= disk).then_some(less.in_groups_for(spare))
+            let spares = now.saturating_sub(need(less)) >= (over.need / share).max(1);
+            (is_open && spares && job(less).rows_on_disk() <= disk).then_some(less.in_groups_for(spare))
         })
     };
     spared(MUCH).or_else(|| match over.step {
