@@ -89,6 +89,9 @@ pub fn attribute_within(
     let round = if wanted == active.len() { wanted } else { round };
 
     let pull_back = PullBack::new(replacement)?;
+    if !replacement.cuts().keep_patterns {
+        circuit_torch::runtime::trim(); // What patterns were made in makes room for rows.
+    }
     let mut ranking =
         Ranking::new(replacement.model().spec().n_layers(), replacement.n_pos(), active.to_vec());
     if let Some(folder) = &room.overflow {
