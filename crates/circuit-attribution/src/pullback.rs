@@ -37,6 +37,9 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
+/// Fewer rows than these are not parted between workers: a small product takes nearly as long as one a little larger.
+const FEWEST: usize = 32;
+
 /// What a row reads.
 #[derive(Debug)]
 pub enum Read {
@@ -286,9 +289,10 @@ impl<'a> PullBack<'a> {
     fn groups(&self, reads: &[Read]) -> Result<Vec<Group>, AttributionError> {
         let mut order: Vec<usize> = (0..reads.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
-        // No more than are needed to keep all workers busy, but enough for products to be worth starting.
+        // As many for each worker, so that none waits for another's last; but enough rows for products to be worth starting.
         let cuts = self.replacement.cuts();
-        let together = cuts.rows.min(reads.len().div_ceil(cuts.workers.max(1)).max(32)).max(1);
+        let n_groups = reads.len().div_ceil(cuts.rows.max(1)).next_multiple_of(cuts.workers.max(1));
+        let together = reads.len().div_ceil(n_groups.max(1)).max(FEWEST.min(cuts.rows)).max(1);
         let groups = order.chunks(together);
         groups.map(|group| circuit_torch::guard(|| tch::no_grad(|| self.group(reads, group)))).collect()
     }
