@@ -18,7 +18,12 @@ fn phases(c: &mut Criterion) {
     let batch = TokenBatch::new(&made.tokens, &made.model).expect("a prompt");
     let mut group = c.benchmark_group("forward");
     group.bench_function("24 tokens", |b| {
-        b.iter(|| black_box(Trace::record(&made.model, &made.set, &batch).expect("a run")));
+        b.iter(|| {
+            black_box(
+                Trace::record(&made.model, &made.set, &batch, made.model.spec().ignored_positions)
+                    .expect("a run"),
+            )
+        });
     });
     group.finish();
 

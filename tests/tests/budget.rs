@@ -233,7 +233,7 @@ fn cuts_change_nothing_in_f64() {
         in_f64(case, |usual, reads| {
             let (model, set) = (usual.model(), usual.transcoders());
             let encode = circuit_transcoder::Cuts { pre_activations: 300, weights: 5 * model.spec().d_model };
-            let cuts = Cuts { encode, rows: 3, workers: 2, keep_folded: false };
+            let cuts = Cuts { encode, rows: 3, workers: 2, keep_folded: false, ..Cuts::default() };
             let mut counted = Vec::new();
             let admit = |n_active: &[usize]| {
                 counted = n_active.to_vec();
@@ -261,7 +261,7 @@ fn cuts_change_nothing_in_f64() {
                     assert!(a.len() == b.len() && near, "{case}");
                 }
             }
-            let stopped = rows.each_row(reads, |_| {}, |_, _| Err(AttributionError::EmptyRound));
+            let stopped = rows.each_row(reads, |_| {}, |_, _| (), |()| Err(AttributionError::EmptyRound));
             assert!(matches!(stopped, Err(AttributionError::EmptyRound)), "{case}");
             let refused = LocalReplacement::new_in(model, set, usual.tokens(), 1, cuts, |_| None);
             let message = refused.unwrap_err().to_string();

@@ -8,7 +8,7 @@
 use circuit_index::LayerSite;
 use circuit_model::WeightSizes;
 use circuit_model::spec::{Gate, LayerSpec, ModelSpec, NormPlaces};
-use circuit_replacement::Cuts;
+use circuit_replacement::{Cuts, Products};
 use circuit_torch::Access;
 use circuit_transcoder::{LayerSizes, PartSizes, SetSizes};
 use tch::Kind;
@@ -205,16 +205,11 @@ impl Job<'_> {
         ]
     }
 
-    /// What the search for a better input site needs beside all that there is before rows: the model runs once more, and every
-    /// candidate is encoded.
+    /// What the search for a better input site needs beside all that there is before rows: some layers are encoded once more.
     #[must_use]
     pub fn second_look(&self) -> Phase {
-        let stream = self.n_layers() * self.pos() * self.d();
-        let running = self.while_attending().most(self.while_running_mlp()).most(self.while_making_logits());
-        let sites = self.on_device(stream * (3 * self.narrow() + 3 * self.wide()));
-        let logits = self.on_device(self.pos() * self.spec.d_vocab as u64 * self.narrow());
         let taken = self.opened() + self.trace() + self.sources();
-        (taken + sites + (logits + running).most(self.while_encoding())).phase(Step::Encode)
+        (taken + self.while_encoding()).phase(Step::Encode)
     }
 
     fn on_device(&self, bytes: u64) -> Tally {
@@ -460,16 +455,33 @@ impl Job<'_> {
     /// A layer's folded pattern and matrices.
     fn folded(&self, (layer, sizes): (&LayerSpec, &LayerSizes)) -> u64 {
         let (attn, d) = (&layer.attn, self.d());
-        let copied = self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
+        let rounded = self.factor() != self.wide();
+        let copied = rounded || self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
         let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
         let skip = if sizes.skip { d * d } else { 0 };
-        (self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out + skip) * self.wide()
+        let factors = self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out;
+        factors * self.factor() + skip * self.wide()
+    }
+
+    /// Bytes of a factor of the pull-back's products.
+    fn factor(&self) -> u64 {
+        match self.cuts.products {
+            Products::Wide => self.wide(),
+            Products::Bfloat16 => 2,
+        }
+    }
+
+    /// What is written at each layer, once more, where products need it rounded.
+    fn rounded_writes(&self) -> impl Iterator<Item = u64> {
+        let bytes = if self.factor() == self.wide() { 0 } else { self.d() * self.factor() };
+        self.written().into_iter().map(move |n| n * bytes)
     }
 
     /// Bytes of the folded patterns and matrices of all layers, where they are kept.
     #[must_use]
     pub fn folded_bytes(&self) -> u64 {
-        if self.cuts.keep_folded { self.layers().map(|layer| self.folded(layer)).sum() } else { 0 }
+        let all = || self.layers().map(|layer| self.folded(layer)).chain(self.rounded_writes()).sum();
+        if self.cuts.keep_folded { all() } else { 0 }
     }
 
     fn layers(&self) -> impl Iterator<Item = (&LayerSpec, &LayerSizes)> {
@@ -481,9 +493,14 @@ impl Job<'_> {
     }
 
     fn while_folding(&self) -> Tally {
-        let anew = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
-        let anew = if self.cuts.keep_folded { 0 } else { anew };
-        self.on_device(self.largest_pattern() * self.wide() + anew)
+        self.on_device(self.largest_pattern() * self.wide() + self.folded_anew())
+    }
+
+    /// Bytes of the largest layer folded for once, where layers are not kept.
+    fn folded_anew(&self) -> u64 {
+        let layers = self.layers().zip(self.rounded_writes());
+        let largest = layers.map(|(layer, writes)| self.folded(layer) + writes).max().unwrap_or(0);
+        if self.cuts.keep_folded { 0 } else { largest }
     }
 
     /// Sources of rows.
@@ -555,24 +572,24 @@ impl Job<'_> {
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
             let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
-            // Room for gradients and twice for what heads see of them; what rows that all join at once make beside that.
-            d + 2 * q + kv + attn.n_heads as u64
+            // Room for gradients, also as factors, and twice for what heads see of them; what rows that all join at once make beside
+            // that.
+            let factors = if self.factor() == wide { 0 } else { d * self.factor() };
+            d * wide + factors + (2 * q + kv + attn.n_heads as u64) * self.factor()
         };
         let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
         if self.set.layers.iter().any(|layer| layer.skip) {
-            width += 3 * d;
+            width += 3 * d * wide;
         }
         let workers = if self.on_gpu || !self.cuts.keep_folded { 1 } else { self.cuts.workers.max(1) as u64 };
         let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
         let workers = workers.min(groups).max(1);
-        let gradients = workers * self.pos() * rows * width * wide;
-        let anew = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
-        let anew = if self.cuts.keep_folded { 0 } else { anew };
-        let sums = workers * rows * self.n_sources() * wide;
-        let copied =
-            workers * if self.on_gpu || wide > 4 || workers > 1 { rows * self.n_sources() * 4 } else { 0 };
-        self.on_device(gradients + sums + self.largest_pattern() * wide + anew)
-            + self.on_host(copied + 8 * self.n_sources())
+        let gradients = workers * self.pos() * rows * width;
+        // On a GPU the next sums are computed while the last ones are fetched.
+        let at_once = workers * if self.on_gpu { 2 } else { 1 };
+        let sums = at_once * rows * self.n_sources();
+        self.on_device(gradients + sums * wide + self.largest_pattern() * self.factor() + self.folded_anew())
+            + self.on_host(sums * 4)
             + self
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
     }

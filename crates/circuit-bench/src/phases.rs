@@ -94,7 +94,8 @@ pub fn measure(made: &Made, settings: Settings) -> Result<Phases, AttributionErr
 fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let device = made.model.device();
     let batch = TokenBatch::new(&made.tokens, &made.model)?;
-    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch))?;
+    let (forward, trace) =
+        timed(device, || Trace::record(&made.model, &made.set, &batch, made.model.spec().ignored_positions))?;
     drop(trace);
     let ignored = made.model.spec().ignored_positions;
     let (both, replacement) = timed(device, || {

@@ -16,6 +16,7 @@ use circuit_index::{ActiveIndex, FeatureId, Layer, Node, NodeLayout, Pos, Source
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What a row's sum of absolute effects is at least taken to be.
 const SUM_FLOOR: f64 = 1e-8;
@@ -23,8 +24,8 @@ const SUM_FLOOR: f64 = 1e-8;
 /// Rows of direct effects as they become known, and the influence they imply.
 #[derive(Clone, Debug)]
 pub struct Ranking {
-    reach: Reach,
-    active: Vec<FeatureId>,
+    reach: Arc<Reach>,
+    active: Arc<[FeatureId]>,
     /// Weight and row of each target.
     targets: Vec<(f64, Row)>,
     /// The rows of features; ascending, which is also ascending by layer.
@@ -40,8 +41,8 @@ impl Ranking {
     #[must_use]
     pub fn new(n_layers: usize, n_pos: usize, active: Vec<FeatureId>) -> Self {
         assert!(n_pos > 0, "a prompt has at least one token");
-        let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos);
-        Self { reach, active, targets: Vec::new(), features: BTreeMap::new(), held_bytes: 0 }
+        let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos).into();
+        Self { reach, active: active.into(), targets: Vec::new(), features: BTreeMap::new(), held_bytes: 0 }
     }
 
     /// The order in which rows list their sources.
@@ -73,17 +74,28 @@ impl Ranking {
         self.targets.push((f64::from(weight), row));
     }
 
-    /// Adds the row of an active feature: the effects of the sources that its layer can see, a prefix of all sources as
-    /// long as [`SourceOrder::visible_from`] says. Effects of later positions are not read; they are zero.
+    /// What makes rows to [`Ranking::add`], on any thread.
+    #[must_use]
+    pub fn cutter(&self) -> RowCutter {
+        RowCutter { reach: Arc::clone(&self.reach), active: Arc::clone(&self.active) }
+    }
+
+    /// Adds the row of an active feature, as its [`Ranking::cutter`] made it.
     ///
     /// # Panics
-    /// If the row has another length, the feature has a row already, or there is no such feature.
-    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) {
-        let FeatureId { layer, pos, .. } = self.active[feature.get()];
-        let row = Row::new(&self.reach, layer.get(), pos.get(), row);
+    /// If the feature has a row already.
+    pub fn add(&mut self, FeatureRow { feature, row }: FeatureRow) {
         self.held_bytes += row.bytes();
         let before = self.features.insert(feature, row);
         assert!(before.is_none(), "active feature {feature} has a row already");
+    }
+
+    /// Both at once: cuts the row of an active feature and adds it.
+    ///
+    /// # Panics
+    /// As [`RowCutter::feature_row`] and [`Ranking::add`].
+    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) {
+        self.add(self.cutter().feature_row(feature, row));
     }
 
     /// The influence of each source on the targets, over the rows so far, in source order.
@@ -128,7 +140,7 @@ impl Ranking {
     #[must_use]
     pub fn into_rows(self) -> (Vec<ActiveIndex>, Rows) {
         let selected: Vec<ActiveIndex> = self.features.keys().copied().collect();
-        let Reach { n_layers, n_pos, .. } = self.reach;
+        let Reach { n_layers, n_pos, .. } = *self.reach;
         let layout =
             NodeLayout { n_features: selected.len(), n_layers, n_pos, n_targets: self.targets.len() };
         // Where each column's source is: its layer, position, and place among the sources of its layer.
@@ -149,7 +161,7 @@ impl Ranking {
         let mut values = vec![0.0; layout.n_rows() * layout.n_sources()];
         let rows: Vec<Row> =
             self.features.into_values().chain(self.targets.into_iter().map(|t| t.1)).collect();
-        let reach = &self.reach;
+        let reach = &*self.reach;
         values.par_chunks_exact_mut(layout.n_sources()).zip(rows).for_each(|(to, row)| {
             for (value, &(layer, pos, place)) in to.iter_mut().zip(&columns) {
                 if layer < row.layer && pos <= row.pos {
@@ -173,6 +185,33 @@ impl Ranking {
         let first = self.reach.order.group_features(layer, Pos(0)).start;
         let end = self.reach.order.group_features(layer, Pos::from(n_pos - 1)).end;
         first.into()..end.into()
+    }
+}
+
+/// Cuts rows of active features to what they can see.
+#[derive(Clone, Debug)]
+pub struct RowCutter {
+    reach: Arc<Reach>,
+    active: Arc<[FeatureId]>,
+}
+
+/// The row of an active feature, cut and summed.
+#[derive(Clone, Debug)]
+pub struct FeatureRow {
+    feature: ActiveIndex,
+    row: Row,
+}
+
+impl RowCutter {
+    /// The row of an active feature from the effects of the sources that its layer can see, a prefix of all sources as
+    /// long as [`SourceOrder::visible_from`] says. Effects of later positions are not read; they are zero.
+    ///
+    /// # Panics
+    /// If the row has another length, or there is no such feature.
+    #[must_use]
+    pub fn feature_row(&self, feature: ActiveIndex, row: &[f32]) -> FeatureRow {
+        let FeatureId { layer, pos, .. } = self.active[feature.get()];
+        FeatureRow { feature, row: Row::new(&self.reach, layer.get(), pos.get(), row) }
     }
 }
 

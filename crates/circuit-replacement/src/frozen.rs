@@ -4,6 +4,7 @@
 //! stream; only a transcoder's linear skip passes anything through an MLP (methods paper, "local replacement model").
 
 use crate::ReplacementError;
+use crate::look::Samples;
 use circuit_index::{Layer, LayerSite, Site};
 use circuit_model::{Hooks, Model, ModelError, TokenBatch, Visitor};
 use circuit_transcoder::TranscoderSet;
@@ -42,10 +43,12 @@ pub struct Trace {
     pub logits: Tensor,
     /// All frozen sites' values as they were visited, to hold them again.
     held: BTreeMap<Site, Tensor>,
+    /// What encoders could have read.
+    pub(crate) samples: Samples,
 }
 
 impl Trace {
-    /// Runs the model on one prompt and keeps what `transcoders` need.
+    /// Runs the model on one prompt, whose first `ignored` positions have no features, and keeps what `transcoders` need.
     ///
     /// # Errors
     /// If the run fails, or its logits are not finite.
@@ -53,18 +56,20 @@ impl Trace {
         model: &Model,
         transcoders: &TranscoderSet,
         tokens: &TokenBatch,
+        ignored: usize,
     ) -> Result<Self, ReplacementError> {
         let info = transcoders.info();
         let frozen = model.spec().frozen_sites();
         let mut wanted = frozen.clone();
         wanted.push(Site::Embed);
+        wanted.extend(Samples::sites(model.spec().n_layers()));
         for l in 0..model.spec().n_layers() {
             wanted.extend([info.reads, info.writes].map(|site| Site::Block(Layer::from(l), site)));
         }
         let mut hooks = Hooks::new().record(wanted);
         let logits = model.forward(tokens, &mut hooks)?;
         let values = hooks.finish()?;
-        circuit_torch::guard(|| Self::from_values(model, transcoders, logits, &frozen, &values))
+        circuit_torch::guard(|| Self::from_values(model, transcoders, logits, &frozen, &values, ignored))
     }
 
     fn from_values(
@@ -73,6 +78,7 @@ impl Trace {
         logits: Tensor,
         frozen: &[Site],
         values: &BTreeMap<Site, Tensor>,
+        ignored: usize,
     ) -> Result<Self, ReplacementError> {
         let wide = model.wide_kind();
         let logits = logits.select(0, 0).to_kind(wide);
@@ -103,6 +109,7 @@ impl Trace {
             token_vectors: value(&Site::Embed).to_kind(wide),
             logits,
             held: frozen.iter().map(|site| (*site, values[site].shallow_clone())).collect(),
+            samples: Samples::of(values, model, ignored),
         })
     }
 

@@ -31,6 +31,12 @@ impl Stored {
         Self { tensor, in_bytes: self.in_bytes }
     }
 
+    /// The same; its numbers are shared.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        self.view(self.tensor.shallow_clone())
+    }
+
     /// Its shape.
     #[must_use]
     pub fn size(&self) -> Vec<i64> {

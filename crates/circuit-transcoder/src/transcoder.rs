@@ -83,7 +83,32 @@ pub struct ActiveFeatures {
     pub values: Tensor,
 }
 
+impl Activation {
+    fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Relu => Self::Relu,
+            Self::JumpRelu { threshold } => Self::JumpRelu { threshold: threshold.shallow_clone() },
+            &Self::TopK { k } => Self::TopK { k },
+            &Self::ReluTopK { k } => Self::ReluTopK { k },
+            Self::JointTopK { k, norms } => Self::JointTopK { k: *k, norms: norms.shallow_clone() },
+        }
+    }
+}
+
 impl Transcoder {
+    /// The same, for another thread; its numbers are shared.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        Self {
+            W_enc: self.W_enc.shallow_clone(),
+            W_dec: self.W_dec.shallow_clone(),
+            b_enc: self.b_enc.shallow_clone(),
+            b_dec: self.b_dec.shallow_clone(),
+            W_skip: self.W_skip.as_ref().map(Tensor::shallow_clone),
+            activation: self.activation.shallow_clone(),
+        }
+    }
+
     /// Number of features.
     #[must_use]
     pub fn n_features(&self) -> usize {
