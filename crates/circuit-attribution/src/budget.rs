@@ -129,6 +129,10 @@ impl Tally {
         Phase { step, device: self.device, host: self.host, mapped: self.mapped }
     }
 
+    fn times(self, n: u64) -> Self {
+        Self { device: self.device * n, host: self.host * n, mapped: self.mapped * n }
+    }
+
     /// Each place at its largest.
     fn most(self, other: Self) -> Self {
         Self {
@@ -374,9 +378,26 @@ impl Job<'_> {
                 (_, Some(_)) => 3 * wide,
                 _ => 2 * wide + 3,
             };
-            self.weights_in_use(&layer.encoder, piece, features * self.d()) + self.on_device(dense * forms)
+            (self.weights_in_use(&layer.encoder, piece, features * self.d()) + self.on_device(dense * forms))
+                .times(self.encoded_together())
         };
         self.set.layers.iter().map(of).fold(Tally::default(), Tally::most)
+    }
+
+    /// How many layers are encoded beside one another: on a CPU, if they are small and their encoders are used where they lie.
+    fn encoded_together(&self) -> u64 {
+        let together = (self.cuts.workers as u64).min(self.n_layers());
+        let small = |layer: &LayerSizes| {
+            let features = layer.n_features as u64 * together;
+            let (encoder, cuts) = (&layer.encoder, self.cuts.encode);
+            let ready = encoder.access == Access::Mapped
+                && !encoder.turned
+                && encoder.kind.is_some_and(|kind| kind.elt_size_in_bytes() as u64 == self.wide());
+            ready
+                && features * self.d() <= cuts.weights as u64
+                && features * self.pos() <= cuts.pre_activations as u64
+        };
+        if !self.on_gpu && self.set.layers.iter().all(small) { together.max(1) } else { 1 }
     }
 
     /// Some numbers of a matrix of so many, on their way from the file into a product.
@@ -390,8 +411,9 @@ impl Job<'_> {
         // What is stored the other way round has a part in every page.
         let touched = if part.turned { part.bytes } else { in_file };
         let pages = if part.access == Access::Deflated { 0 } else { touched };
-        let moved = if self.on_gpu { in_file } else { 0 };
-        self.mapped(pages) + self.on_host(copied) + self.on_device(converted + moved)
+        // The next piece is on its way to a GPU while it computes with one.
+        let moved = if self.on_gpu { 2 * in_file } else { 0 };
+        self.mapped(pages) + self.on_host(copied + moved) + self.on_device(converted + moved)
     }
 
     /// What is written at each layer, errors among it: one group of each layer that writes there.

@@ -16,7 +16,7 @@ use crate::plan::RawFile;
 use circuit_attribution::budget::{Job, Phase, Step};
 use circuit_model::spec::ModelSpec;
 use circuit_model::{Model, ModelError, WeightSizes};
-use circuit_replacement::Cuts;
+use circuit_replacement::{Cuts, Products};
 use circuit_torch::runtime;
 use circuit_transcoder::{SetFolder, SetSizes, TranscoderSet};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,14 @@ const STATED_RANGE: (f64, f64) = (0.7, 1.5);
 /// Beside what the work holds: stacks of LibTorch's threads and room its products work in, and pages of its code that are touched
 /// on the way. Measured on the demo, which holds next to nothing else.
 const LIBRARY: (u64, u64) = (6 << 20, 20 << 20);
+
+/// How much is done at once where there is memory for it.
+pub(crate) fn usual_cuts(device: Device, products: Products) -> Cuts {
+    match device {
+        Device::Cpu => Cuts { workers: runtime::threads(), products, ..Cuts::default() },
+        _ => Cuts { rows: ROWS_ON_GPU, products, ..Cuts::default() },
+    }
+}
 
 /// Rows that go down together on a GPU, which large products keep busy.
 const ROWS_ON_GPU: usize = 1024;
@@ -56,6 +64,7 @@ pub(crate) struct Request {
     pub(crate) memory: Option<u64>,
     /// Active features per position and layer, where the user knows.
     pub(crate) expected_active: Option<f64>,
+    pub(crate) products: Products,
 }
 
 /// How many features are active at a position of each layer: at least, expected, at most.
@@ -296,10 +305,7 @@ impl Budget {
 
     /// The usual cuts, or finer ones where the usual do not fit: as fine as needed, as long as that is of use.
     fn fitting_cuts<'a>(&'a self, job: impl Fn(Cuts) -> Job<'a>) -> Cuts {
-        let mut cuts = match self.request.device {
-            Device::Cpu => Cuts { workers: runtime::threads(), ..Cuts::default() },
-            _ => Cuts { rows: ROWS_ON_GPU, ..Cuts::default() },
-        };
+        let mut cuts = usual_cuts(self.request.device, self.request.products);
         let mut given_up = Vec::new();
         while let Some(over) =
             self.all_over(&job(cuts)).into_iter().find(|over| !given_up.contains(&over.step))

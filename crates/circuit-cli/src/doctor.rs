@@ -75,6 +75,7 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
+        products: args.budget.products.products(),
     };
     Budget::new(&mut ahead, request).map(Some)
 }

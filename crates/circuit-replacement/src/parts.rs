@@ -85,11 +85,13 @@ pub(crate) fn encode(
 ) -> Result<Vec<ActiveFeatures>, ReplacementError> {
     let mut found = Vec::new();
     let (n_pos, d_model) = inputs[0].size2()?;
-    // All of them together hold no more than one large layer would.
+    // All of them together hold no more than one large layer would, and no copies of weights.
     let together = workers.min(inputs.len());
     let small = |layer: &Transcoder| {
         let features = layer.n_features() * together;
-        features * d_model as usize <= cuts.weights && features * n_pos as usize <= cuts.pre_activations
+        let fits =
+            features * d_model as usize <= cuts.weights && features * n_pos as usize <= cuts.pre_activations;
+        fits && layer.W_enc.is_ready(inputs[0].kind())
     };
     if together > 1 && inputs[0].device() == Device::Cpu && set.layers().iter().all(small) {
         let layers = set.layers().iter().zip(inputs).enumerate();

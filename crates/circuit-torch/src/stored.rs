@@ -59,6 +59,12 @@ impl Stored {
         self.tensor.device()
     }
 
+    /// Whether it can be computed with as numbers of a type where it lies, without a copy.
+    #[must_use]
+    pub fn is_ready(&self, kind: Kind) -> bool {
+        self.in_bytes.is_none() && self.tensor.kind() == kind && self.tensor.is_contiguous()
+    }
+
     /// A part along a dimension, still in the file.
     ///
     /// # Errors
