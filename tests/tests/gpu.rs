@@ -29,6 +29,7 @@ fn rows(case: &str, device: Device, cuts: Cuts) -> Vec<Vec<f32>> {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "who runs tests is told what is skipped")]
 fn a_gpu_finds_the_same_rows() {
     let Ok(gpu) = runtime::parse_device("cuda") else {
         eprintln!("skipped: no GPU");

@@ -164,6 +164,7 @@ mod tests {
     use crate::{Stored, runtime};
     use tch::{Device, Kind, Tensor};
 
+    #[allow(clippy::print_stderr, reason = "who runs tests is told what is skipped")]
     fn devices() -> Vec<Device> {
         let gpu = runtime::parse_device("cuda").ok();
         if gpu.is_none() {
