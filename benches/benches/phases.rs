@@ -18,7 +18,10 @@ fn phases(c: &mut Criterion) {
     let batch = TokenBatch::new(&made.tokens, &made.model).expect("a prompt");
     let mut group = c.benchmark_group("forward");
     group.bench_function("24 tokens", |b| {
-        b.iter(|| black_box(Trace::record(&made.model, &made.set, &batch, true).expect("a run")));
+        b.iter(|| {
+            let ignored = made.model.spec().ignored_positions;
+            black_box(Trace::record(&made.model, &made.set, &batch, ignored, true).expect("a run"))
+        });
     });
     group.finish();
 

@@ -267,7 +267,7 @@ fn cuts_change_nothing_in_f64() {
                     assert!(a.len() == b.len() && near, "{case}");
                 }
             }
-            let stopped = rows.each_row(reads, |_| {}, |_, _| Err(AttributionError::EmptyRound));
+            let stopped = rows.each_row(reads, |_| {}, |_, _| (), |()| Err(AttributionError::EmptyRound));
             assert!(matches!(stopped, Err(AttributionError::EmptyRound)), "{case}");
             let refused = LocalReplacement::new_in(model, set, usual.tokens(), 1, cuts, |_| None);
             let message = refused.unwrap_err().to_string();

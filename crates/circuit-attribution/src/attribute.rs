@@ -114,8 +114,10 @@ pub fn attribute_within(
     while ranking.n_features() < wanted {
         let next = ranking.next(round.min(wanted - ranking.n_features()))?;
         let reads: Vec<_> = next.iter().map(|&i| Read::Feature(i)).collect();
-        pull_back.each_row(&reads, &mut advance, |read, row| {
-            ranking.add_feature_row(next[read], row)?;
+        let cutter = ranking.cutter();
+        let cut = |read: usize, row: &[f32]| cutter.feature_row(next[read], row);
+        pull_back.each_row(&reads, &mut advance, cut, |row| {
+            ranking.add(row)?;
             let (held, n_features) = (ranking.held_bytes(), ranking.n_features());
             match held <= room.memory || room.overflow.is_some() {
                 true => Ok(()),

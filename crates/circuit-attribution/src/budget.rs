@@ -8,7 +8,7 @@
 use circuit_index::LayerSite;
 use circuit_model::WeightSizes;
 use circuit_model::spec::{Gate, LayerSpec, ModelSpec, NormPlaces};
-use circuit_replacement::Cuts;
+use circuit_replacement::{Cuts, Products};
 use circuit_torch::Access;
 use circuit_transcoder::{LayerSizes, PartSizes, SetSizes};
 use tch::Kind;
@@ -131,6 +131,10 @@ impl Tally {
         Phase { step, device: self.device, host: self.host, mapped: self.mapped }
     }
 
+    fn times(self, n: u64) -> Self {
+        Self { device: self.device * n, host: self.host * n, mapped: self.mapped * n }
+    }
+
     /// Each place at its largest.
     fn most(self, other: Self) -> Self {
         Self {
@@ -209,17 +213,11 @@ impl Job<'_> {
         ]
     }
 
-    /// What the search for a better input site needs beside all that there is before rows: the model runs once more, and every
-    /// candidate is encoded.
+    /// What the search for a better input site needs beside all that there is before rows: some layers are encoded once more.
     #[must_use]
     pub fn second_look(&self) -> Phase {
-        let stream = self.n_layers() * self.pos() * self.d();
-        let running =
-            self.while_attending(false).most(self.while_running_mlp()).most(self.while_making_logits());
-        let sites = self.on_device(stream * (3 * self.narrow() + 3 * self.wide()));
-        let logits = self.on_device(self.pos() * self.spec.d_vocab as u64 * self.narrow());
         let taken = self.opened() + self.trace() + self.sources();
-        (taken + sites + (logits + running).most(self.while_encoding())).phase(Step::Encode)
+        (taken + self.while_encoding()).phase(Step::Encode)
     }
 
     fn on_device(&self, bytes: u64) -> Tally {
@@ -399,9 +397,26 @@ impl Job<'_> {
                 (_, Some(_)) => 3 * wide,
                 _ => 2 * wide + 3,
             };
-            self.weights_in_use(&layer.encoder, piece, features * self.d()) + self.on_device(dense * forms)
+            (self.weights_in_use(&layer.encoder, piece, features * self.d()) + self.on_device(dense * forms))
+                .times(self.encoded_together())
         };
         self.set.layers.iter().map(of).fold(Tally::default(), Tally::most)
+    }
+
+    /// How many layers are encoded beside one another: on a CPU, if they are small and their encoders are used where they lie.
+    fn encoded_together(&self) -> u64 {
+        let together = (self.cuts.workers as u64).min(self.n_layers());
+        let small = |layer: &LayerSizes| {
+            let features = layer.n_features as u64 * together;
+            let (encoder, cuts) = (&layer.encoder, self.cuts.encode);
+            let ready = encoder.access == Access::Mapped
+                && !encoder.turned
+                && encoder.kind.is_some_and(|kind| kind.elt_size_in_bytes() as u64 == self.wide());
+            ready
+                && features * self.d() <= cuts.weights as u64
+                && features * self.pos() <= cuts.pre_activations as u64
+        };
+        if !self.on_gpu && self.set.layers.iter().all(small) { together.max(1) } else { 1 }
     }
 
     /// Some numbers of a matrix of so many, on their way from the file into a product.
@@ -415,8 +430,9 @@ impl Job<'_> {
         // What is stored the other way round has a part in every page.
         let touched = if part.turned { part.bytes } else { in_file };
         let pages = if part.access == Access::Deflated { 0 } else { touched };
-        let moved = if self.on_gpu { in_file } else { 0 };
-        self.mapped(pages) + self.on_host(copied) + self.on_device(converted + moved)
+        // The next piece is on its way to a GPU while it computes with one.
+        let moved = if self.on_gpu { 2 * in_file } else { 0 };
+        self.mapped(pages) + self.on_host(copied + moved) + self.on_device(converted + moved)
     }
 
     /// What is written at each layer, errors among it: one group of each layer that writes there.
@@ -505,16 +521,35 @@ impl Job<'_> {
     /// A layer's folded pattern and matrices.
     fn folded(&self, (layer, sizes): (&LayerSpec, &LayerSizes)) -> u64 {
         let (attn, d) = (&layer.attn, self.d());
-        let copied = self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
+        let rounded = self.factor() != self.wide();
+        let copied = rounded || self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
         let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
         let skip = if sizes.skip { d * d } else { 0 };
-        (self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out + skip) * self.wide()
+        let factors = self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out;
+        factors * self.factor() + skip * self.wide()
+    }
+
+    /// Bytes of a factor of the pull-back's products.
+    fn factor(&self) -> u64 {
+        match self.cuts.products {
+            Products::Wide => self.wide(),
+            Products::Bfloat16 => 2,
+        }
+    }
+
+    /// What is written at each layer, once more, where products need it rounded.
+    fn rounded_writes(&self) -> impl Iterator<Item = u64> {
+        let bytes = if self.factor() == self.wide() { 0 } else { self.d() * self.factor() };
+        self.written().into_iter().map(move |n| n * bytes)
     }
 
     /// Bytes of the folded patterns and matrices of all layers, where they are kept.
     #[must_use]
     pub fn folded_bytes(&self) -> u64 {
-        if self.cuts.keep_folded { self.layers().map(|layer| self.folded(layer)).sum() } else { 0 }
+        let Cuts { keep_folded, keep_writes, .. } = self.cuts;
+        let folded = || self.layers().map(|layer| self.folded(layer)).sum::<u64>();
+        let rounded = if keep_folded && keep_writes { self.rounded_writes().sum() } else { 0 };
+        rounded + if keep_folded { folded() } else { 0 }
     }
 
     fn layers(&self) -> impl Iterator<Item = (&LayerSpec, &LayerSizes)> {
@@ -528,19 +563,24 @@ impl Job<'_> {
     /// The making of a layer's folded pattern, but for the result.
     fn while_folding(&self) -> Tally {
         let pattern = if self.cuts.keep_patterns { 0 } else { self.while_making_pattern() };
-        self.on_device(pattern.max(self.largest_pattern() * self.wide()))
+        let forms = if self.factor() == self.wide() { 1 } else { 2 };
+        self.on_device(pattern.max(forms * self.largest_pattern() * self.wide()))
     }
 
     /// A layer, as far as it is made anew for each group of rows, and what its making takes beside.
     fn level(&self) -> Tally {
         let Cuts { keep_folded, keep_writes, .. } = self.cuts;
         let folded = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        let rounded = self.rounded_writes().max().unwrap_or(0);
         // A part of a kept pattern is copied for rows that see a part of the positions.
-        let part = self.on_device(self.largest_pattern() * self.wide());
+        let part = self.on_device(self.largest_pattern() * self.factor());
         let folding = if keep_folded { part } else { part.most(self.while_folding()) };
         let writing = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
         let writing = if keep_writes { Tally::default() } else { writing };
-        self.anew(!keep_folded, folded) + self.anew(!keep_writes, self.most_written()) + folding.most(writing)
+        self.anew(!keep_folded, folded)
+            + self.anew(!keep_writes, self.most_written())
+            + self.anew(!keep_folded || !keep_writes, rounded)
+            + folding.most(writing)
     }
 
     /// Sources of rows.
@@ -628,24 +668,26 @@ impl Job<'_> {
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
             let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
-            // Room for gradients and twice for what heads see of them; what rows that all join at once make beside that.
-            d + 2 * q + kv + attn.n_heads as u64
+            // Room for gradients, also as factors, and twice for what heads see of them; what rows that all join at once make beside
+            // that.
+            let factors = if self.factor() == wide { 0 } else { d * self.factor() };
+            d * wide + factors + (2 * q + kv + attn.n_heads as u64) * self.factor()
         };
         let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
         if self.set.layers.iter().any(|layer| layer.skip) {
-            width += 3 * d;
+            width += 3 * d * wide;
         }
         let kept = self.cuts.keep_folded && self.cuts.keep_writes;
         let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
         let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
         let workers = workers.min(groups).max(1);
-        let gradients = workers * self.pos() * rows * width * wide;
-        let sums = workers * rows * self.n_sources() * wide;
-        let copied =
-            workers * if self.on_gpu || wide > 4 || workers > 1 { rows * self.n_sources() * 4 } else { 0 };
-        self.on_device(gradients + sums)
+        let gradients = workers * self.pos() * rows * width;
+        // On a GPU the next sums are computed while the last ones are fetched.
+        let at_once = workers * if self.on_gpu { 2 } else { 1 };
+        let sums = at_once * rows * self.n_sources();
+        self.on_device(gradients + sums * wide)
             + self.level()
-            + self.on_host(copied + 8 * self.n_sources())
+            + self.on_host(sums * 4)
             + self
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
     }

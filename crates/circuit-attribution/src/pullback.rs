@@ -24,18 +24,23 @@
 
 mod heads;
 mod level;
+mod products;
 mod room;
 
 use crate::AttributionError;
 use circuit_index::{ActiveIndex, Layer, LayerSite, Pos, SumOrder};
 use circuit_replacement::LocalReplacement;
-use circuit_torch::runtime;
+use circuit_torch::{Landing, runtime};
 use level::{Level, read_to_stream};
+use products::add_product;
+use rayon::prelude::*;
 use room::{Gradients, Room, sizes};
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
+
+/// Fewer rows than these are not parted between workers: a small product takes nearly as long as one a little larger.
+const FEWEST: usize = 32;
 
 /// What a row reads.
 #[derive(Debug)]
@@ -182,39 +187,31 @@ impl<'a> PullBack<'a> {
     ///
     /// # Errors
     /// If LibTorch fails, for example for want of memory.
-    pub fn rows(
-        &self,
-        reads: &[Read],
-        mut done: impl FnMut(usize),
-    ) -> Result<Vec<Vec<f32>>, AttributionError> {
+    pub fn rows(&self, reads: &[Read], done: impl FnMut(usize)) -> Result<Vec<Vec<f32>>, AttributionError> {
         let mut rows = vec![Vec::new(); reads.len()];
-        self.each(reads, &mut done, |read, row| {
-            rows[read] = row.into_owned();
-            Ok(())
-        })?;
+        self.each_row(
+            reads,
+            done,
+            |read, row| (read, row.to_vec()),
+            |(read, row)| {
+                rows[read] = row;
+                Ok(())
+            },
+        )?;
         Ok(rows)
     }
 
-    /// The same, each handed to `take` (with the place of its read) as soon as it is known, in any order: so that no more rows are
-    /// held than go down together.
+    /// The same, without holding more rows than go down together: `make` makes something of each as soon as it is known (with the
+    /// place of its read), on any thread and in any order, which `take` is then given on the caller's.
     ///
     /// # Errors
     /// As [`PullBack::rows`], and what `take` says.
-    pub fn each_row(
-        &self,
-        reads: &[Read],
-        done: impl FnMut(usize),
-        mut take: impl FnMut(usize, &[f32]) -> Result<(), AttributionError>,
-    ) -> Result<(), AttributionError> {
-        self.each(reads, done, |read, row| take(read, &row))
-    }
-
-    /// The same; rows that another thread copied already are given away.
-    fn each(
+    pub fn each_row<R: Send>(
         &self,
         reads: &[Read],
         mut done: impl FnMut(usize),
-        mut take: impl FnMut(usize, Cow<'_, [f32]>) -> Result<(), AttributionError>,
+        make: impl Fn(usize, &[f32]) -> R + Sync,
+        mut take: impl FnMut(R) -> Result<(), AttributionError>,
     ) -> Result<(), AttributionError> {
         let groups = self.groups(reads)?;
         let order = self.replacement.sum_order();
@@ -222,31 +219,35 @@ impl<'a> PullBack<'a> {
         let cuts = self.replacement.cuts();
         let beside = if on_cpu && cuts.keep_folded && cuts.keep_writes { cuts.workers } else { 1 };
         let mut workers = self.workers(beside.min(groups.len()).max(1), &groups)?;
-        if let [worker] = &mut workers[..] {
-            // LibTorch has all threads.
-            for group in &groups {
-                let block = worker.descent.sweep(|l| self.level(l, group.n_pos), group)?;
-                each_row_of(&block, group, order, |read, row| take(read, Cow::Borrowed(row)))?;
-                done(group.reads.len());
+        let mut take = |rows: Vec<R>| {
+            let n = rows.len();
+            rows.into_iter().try_for_each(&mut take)?;
+            done(n);
+            Ok::<_, AttributionError>(())
+        };
+        if let [Worker { descent, .. }] = &mut workers[..] {
+            // LibTorch has all threads, and after it those who make something of the rows.
+            let mut land = |descent: &mut Descent, group: &Group| {
+                let landed = Landed::new(descent.land()?, group, order);
+                take((0..group.reads.len()).into_par_iter().map(|nth| landed.row(nth, &make)).collect())
+            };
+            let mut before = None;
+            for group in groups {
+                descent.sweep(|l| self.level(l, group.n_pos), &group)?;
+                // A GPU was only asked for it: meanwhile there is time for the rows of the group before.
+                let landing = if on_cpu { Some(group) } else { before.replace(group) };
+                landing.map_or(Ok(()), |group| land(descent, &group))?;
             }
+            before.map_or(Ok(()), |group| land(descent, &group))?;
         } else {
             let work = |worker: &mut Worker, group: Group| {
-                let block = worker.descent.sweep(|l| Ok(Folded::Kept(&worker.levels[l])), &group)?;
-                let mut rows = Vec::with_capacity(group.reads.len());
-                each_row_of(&block, &group, order, |read, row| {
-                    rows.push((read, row.to_vec()));
-                    Ok(())
-                })?;
-                Ok::<_, AttributionError>(rows)
+                worker.descent.sweep(|l| Ok(Folded::Kept(&worker.levels[l])), &group)?;
+                let landed = Landed::new(worker.descent.land()?, &group, order);
+                Ok((0..group.reads.len()).map(|nth| landed.row(nth, &make)).collect())
             };
             let mut result = Ok(());
             runtime::side_by_side(&mut workers, groups, work, |rows| {
-                result = rows.and_then(|rows| {
-                    let n = rows.len();
-                    rows.into_iter().try_for_each(|(read, row)| take(read, Cow::Owned(row)))?;
-                    done(n);
-                    Ok(())
-                });
+                result = rows.and_then(&mut take);
                 if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             result?;
@@ -278,7 +279,7 @@ impl<'a> PullBack<'a> {
         let groups = self.groups(reads)?;
         let descent = self.descent(&groups)?;
         for group in &groups {
-            let block = descent.sweep(|l| self.level(l, group.n_pos), group)?;
+            let block = descent.sums_of(|l| self.level(l, group.n_pos), group)?;
             let top = group.layers.iter().copied().max().unwrap_or(0);
             let places = order.visible_from(top).flatten().map(|place| place as i64);
             let places = Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(block.device());
@@ -294,48 +295,73 @@ impl<'a> PullBack<'a> {
     /// Which rows go down together: rows of like position, since all of a group are carried over as many positions as its last one
     /// needs. How rows are cut changes no result.
     fn groups(&self, reads: &[Read]) -> Result<Vec<Group>, AttributionError> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut order: Vec<usize> = (0..reads.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
-        // No more than are needed to keep all workers busy, but enough for products to be worth starting.
+        // Several for each worker, so that none waits long for another's last; but enough rows for products to be worth starting.
         let cuts = self.replacement.cuts();
-        let together = cuts.rows.min(reads.len().div_ceil(cuts.workers.max(1)).max(32)).max(1);
-        let groups = order.chunks(together);
-        groups.map(|group| circuit_torch::guard(|| tch::no_grad(|| self.group(reads, group)))).collect()
+        let for_workers = if cuts.workers > 1 { 4 * cuts.workers } else { 1 };
+        let most = cuts.rows.max(1);
+        let together = reads.len().div_ceil(for_workers).clamp(FEWEST.min(most), most);
+        circuit_torch::guard(|| {
+            tch::no_grad(|| {
+                let h = self.gradients(reads)?;
+                order.chunks(together).map(|group| self.group(reads, group, &h)).collect()
+            })
+        })
     }
 
     /// Puts rows into the order in which they join: layers from the top down, in each its features above its attention, then reads
-    /// of the stream before it. What they read is brought into the stream.
-    fn group(&self, reads: &[Read], rows: &[usize]) -> Result<Group, AttributionError> {
-        let above_attention = |i: usize| !matches!(reads[i], Read::Stream(..) | Read::Direction(_));
+    /// of the stream before it. `h [read, d_model]` is what each read is in the stream.
+    fn group(&self, reads: &[Read], rows: &[usize], h: &Tensor) -> Result<Group, AttributionError> {
         let mut rows: Vec<usize> = rows.to_vec();
-        rows.sort_by_key(|&i| {
-            let (layer, pos) = self.place(&reads[i]);
-            std::cmp::Reverse((layer, above_attention(i), pos))
+        rows.sort_by_key(|&i| std::cmp::Reverse((self.joins(&reads[i]), self.place(&reads[i]).1)));
+        let joins = rows.chunk_by(|&a, &b| self.joins(&reads[a]) == self.joins(&reads[b]));
+        let joins = joins.map(|same| {
+            let (layer, above_attention) = self.joins(&reads[same[0]]);
+            (layer, above_attention, same.len())
         });
+        let joins = joins.collect();
         let places: Vec<_> = rows.iter().map(|&i| self.place(&reads[i])).collect();
-        let device = self.replacement.model().device();
         let at: Vec<i64> = places.iter().map(|place| place.1 as i64).collect();
-        let at = Tensor::from_slice(&at).to_device(device);
-        let (mut joins, mut parts) = (Vec::new(), Vec::new());
-        for same in rows.chunk_by(|&a, &b| {
-            (self.place(&reads[a]).0, above_attention(a)) == (self.place(&reads[b]).0, above_attention(b))
-        }) {
-            let layer = self.place(&reads[same[0]]).0;
-            let first = joins.iter().map(|join: &(usize, bool, usize)| join.2).sum::<usize>();
-            joins.push((layer, above_attention(same[0]), same.len()));
-            let same: Vec<&Read> = same.iter().map(|&i| &reads[i]).collect();
-            parts.push(self.gradients(layer, &same, &at.narrow(0, first as i64, same.len() as i64))?);
-        }
+        let at = Tensor::from_slice(&at).to_device(h.device());
+        let nth: Vec<i64> = rows.iter().map(|&i| i as i64).collect();
+        let h = h.f_index_select(0, &Tensor::from_slice(&nth).to_device(h.device()))?;
         let n_pos = places.iter().map(|place| place.1 + 1).max().unwrap_or(0);
         let width = self.replacement.sum_order().width(places.first().map_or(0, |place| place.0));
         let layers = places.into_iter().map(|place| place.0).collect();
-        Ok(Group { reads: rows, layers, h: Tensor::f_cat(&parts, 0)?, at, joins, n_pos, width })
+        Ok(Group { reads: rows, layers, h, at, joins, n_pos, width })
+    }
+
+    /// The layer at which a row joins, and whether above its attention.
+    fn joins(&self, read: &Read) -> (usize, bool) {
+        (self.place(read).0, matches!(read, Read::Feature(_)))
+    }
+
+    /// What reads are in the stream where they join, `[read, d_model]`; those of one layer are read from its weights together.
+    fn gradients(&self, reads: &[Read]) -> Result<Tensor, AttributionError> {
+        let mut order: Vec<usize> = (0..reads.len()).collect();
+        order.sort_by_key(|&i| self.joins(&reads[i]));
+        let mut parts = Vec::new();
+        for same in order.chunk_by(|&a, &b| self.joins(&reads[a]) == self.joins(&reads[b])) {
+            let same: Vec<&Read> = same.iter().map(|&i| &reads[i]).collect();
+            parts.push(self.gradients_of(&same)?);
+        }
+        let mut nth = vec![0; reads.len()];
+        order.into_iter().zip(0..).for_each(|(read, place)| nth[read] = place);
+        let device = self.replacement.model().device();
+        Ok(Tensor::f_cat(&parts, 0)?.f_index_select(0, &Tensor::from_slice(&nth).to_device(device))?)
     }
 
     /// What reads of one kind and layer are in the stream where they join, `[row, d_model]`: `P(gain_f · w) / s_f` for directions, a
     /// feature's encoder row brought from the feature-input site into the stream, and reads of the stream as they are.
-    fn gradients(&self, layer: usize, reads: &[&Read], at: &Tensor) -> Result<Tensor, AttributionError> {
+    fn gradients_of(&self, reads: &[&Read]) -> Result<Tensor, AttributionError> {
         let model = self.replacement.model();
+        let layer = self.place(reads[0]).0;
+        let at: Vec<i64> = reads.iter().map(|read| self.place(read).1 as i64).collect();
+        let at = Tensor::from_slice(&at).to_device(model.device());
         if let Read::Feature(_) = reads[0] {
             let index = |read: &&Read| match read {
                 Read::Feature(i) => i64::from(self.replacement.active()[i.get()].index.0),
@@ -347,7 +373,7 @@ impl<'a> PullBack<'a> {
             let rows = read_to_stream(self.reads_at, &model.blocks()[layer], &rows);
             return Ok(match self.reads_at {
                 LayerSite::ResidMid => rows,
-                _ => rows / self.replacement.trace().layers[layer].mlp_scale.f_index_select(0, at)?,
+                _ => rows / self.replacement.trace().layers[layer].mlp_scale.f_index_select(0, &at)?,
             });
         }
         let vectors = reads.iter().map(|read| match read {
@@ -359,7 +385,7 @@ impl<'a> PullBack<'a> {
         let vectors = Tensor::f_stack(&vectors.collect::<Vec<_>>(), 0)?;
         Ok(match reads[0] {
             Read::Direction(_) => {
-                let scale = self.replacement.trace().final_scale.f_index_select(0, at)?;
+                let scale = self.replacement.trace().final_scale.f_index_select(0, &at)?;
                 model.final_norm().pull_back(&vectors, &scale)
             }
             _ => vectors,
@@ -370,11 +396,17 @@ impl<'a> PullBack<'a> {
     fn descent(&self, groups: &[Group]) -> Result<Descent, AttributionError> {
         let (gradients, sums) = room_for(groups);
         let model = self.replacement.model();
+        // A GPU computes the next sums while the last ones are fetched.
+        let at_once = if model.device() == Device::Cpu { 1 } else { 2 };
+        let room = || Ok((Room::sums(model, sums)?, None));
         Ok(Descent {
             n_layers: self.n_layers,
             d_model: model.spec().d_model,
             tokens: self.replacement.trace().token_vectors.shallow_clone(),
-            room: Room::new(model, gradients, sums)?,
+            room: Room::new(model, gradients, products::kind(self.replacement))?,
+            sums: (0..at_once).map(|_| room()).collect::<Result<_, AttributionError>>()?,
+            started: 0,
+            landed: 0,
         })
     }
 }
@@ -385,28 +417,31 @@ fn room_for(groups: &[Group]) -> (usize, usize) {
     (most(|group| group.reads.len() * group.n_pos), most(|group| group.reads.len() * group.width))
 }
 
-/// Calls `take` with each row of a group that is summed up.
-fn each_row_of(
-    block: &Tensor,
-    group: &Group,
-    order: &SumOrder,
-    mut take: impl FnMut(usize, &[f32]) -> Result<(), AttributionError>,
-) -> Result<(), AttributionError> {
-    let block = block.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
-    let (mut sums, mut row) = (Vec::new(), Vec::new());
-    for (nth, (&read, &layer)) in group.reads.iter().zip(&group.layers).enumerate() {
-        let width = order.width(layer);
-        sums.resize(width, 0.0);
-        block.get(nth as i64).narrow(0, 0, width as i64).f_copy_data(&mut sums, width)?;
-        if order.visible_from(layer).next() == Some(0..width) {
-            take(read, &sums)?; // already in the order of sources
-            continue;
-        }
-        row.clear();
-        order.visible_from(layer).for_each(|piece| row.extend_from_slice(&sums[piece]));
-        take(read, &row)?;
+/// The sums of a group, on this side of any device.
+struct Landed<'a> {
+    /// `[row, width]`.
+    sums: &'a [f32],
+    width: usize,
+    reads: &'a [usize],
+    layers: &'a [usize],
+    order: &'a SumOrder,
+}
+
+impl<'a> Landed<'a> {
+    fn new(sums: &'a [f32], group: &'a Group, order: &'a SumOrder) -> Self {
+        Self { sums, width: group.width, reads: &group.reads, layers: &group.layers, order }
     }
-    Ok(())
+
+    /// What `make` makes of one row, in the order of sources.
+    fn row<R>(&self, nth: usize, make: impl Fn(usize, &[f32]) -> R) -> R {
+        let (read, layer) = (self.reads[nth], self.layers[nth]);
+        let sums = &self.sums[nth * self.width..][..self.order.width(layer)];
+        if self.order.visible_from(layer).next() == Some(0..sums.len()) {
+            return make(read, sums); // already in this order
+        }
+        let pieces: Vec<_> = self.order.visible_from(layer).map(|piece| &sums[piece]).collect();
+        make(read, &pieces.concat())
+    }
 }
 
 /// The way down through all layers, for one group after another.
@@ -416,18 +451,48 @@ struct Descent {
     /// `[pos, d_model]`: what tokens write.
     tokens: Tensor,
     room: Room,
+    /// Room for the sums of one group, and where they land; taken in turn.
+    sums: Vec<(Tensor, Option<Landing>)>,
+    /// How many groups were taken down, and how many of them have landed.
+    started: usize,
+    landed: usize,
 }
 
 impl Descent {
     /// Whether there is room for these groups.
     fn holds(&self, groups: &[Group]) -> bool {
         let (gradients, sums) = room_for(groups);
-        self.room.holds(gradients * self.d_model, sums)
+        self.room.holds(gradients * self.d_model) && self.sums.iter().all(|(room, _)| room.numel() >= sums)
     }
 
-    /// Takes one group of rows down; `[row, n]` in the order of sums, up to the last place that one of them sees. It lies in the
-    /// room, and is gone with the next group.
+    /// Takes one group of rows down and lets its sums land. On a GPU, one more group may be taken down before that.
     fn sweep<'l>(
+        &mut self,
+        level: impl Fn(usize) -> Result<Folded<'l>, AttributionError>,
+        group: &Group,
+    ) -> Result<(), AttributionError> {
+        let sums = self.sums_of(level, group)?;
+        let turn = self.started % self.sums.len();
+        let (room, landing) = &mut self.sums[turn];
+        let landing = match landing {
+            Some(landing) => landing,
+            none => none.insert(Landing::new(room.numel(), room.device())?),
+        };
+        landing.start(&sums)?;
+        self.started += 1;
+        Ok(())
+    }
+
+    /// The sums `[row, width]` of the first group that has not landed.
+    fn land(&mut self) -> Result<&[f32], AttributionError> {
+        let turn = self.landed % self.sums.len();
+        self.landed += 1;
+        Ok(self.sums[turn].1.as_mut().expect("it was taken down").finish()?)
+    }
+
+    /// Takes one group of rows down; `[row, width]` in the order of sums, up to the last place that one of them sees. It lies in
+    /// the room, and is gone with a later group.
+    fn sums_of<'l>(
         &self,
         level: impl Fn(usize) -> Result<Folded<'l>, AttributionError>,
         group: &Group,
@@ -440,7 +505,8 @@ impl Descent {
         level: impl Fn(usize) -> Result<Folded<'l>, AttributionError>,
         group: &Group,
     ) -> Result<Tensor, AttributionError> {
-        let sums = self.room.sums(group.reads.len(), group.width);
+        let room = &self.sums[self.started % self.sums.len()].0;
+        let sums = room::view(room, &[group.reads.len(), group.width].map(|n| n as i64)).zero_();
         let mut g = Gradients::none(&self.room, group.reads.len(), group.n_pos, self.d_model);
         let mut joins = group.joins.iter().peekable();
         let top = joins.peek().map_or(0, |join| join.0);
@@ -453,7 +519,7 @@ impl Descent {
         g.join(&targets)?;
         for l in (0..self.n_layers.min(top + 1)).rev() {
             let level = level(l)?;
-            level.contract(&g.joined(), &sums)?;
+            level.contract(&g.factors()?, &sums)?;
             // Features of the layer join after that: they do not see what their own layer writes.
             let features = next(l, true, &g);
             descend(&level, &mut g, &features)?;
@@ -490,13 +556,12 @@ fn descend(
     let v = g.room.second(&[above + joining, n_pos, width]);
     if above > 0 {
         level.pass_skip(&g.joined())?;
-        attention.mix(&g.joined(), &v.narrow(0, 0, above), g.room)?;
+        attention.mix(&g.factors()?, &v.narrow(0, 0, above), g.room)?;
     }
     if joining > 0 {
         attention.mix_joined(&features.0, &features.1, &v.narrow(0, above, joining))?;
         g.join(features)?;
     }
     let rows = (above + joining) * n_pos;
-    let _ = g.joined().view([rows, d]).f_addmm_(&v.view([rows, width]), &attention.value_to_stream)?;
-    Ok(())
+    add_product(&g.joined().view([rows, d]), &v.view([rows, width]), &attention.value_to_stream)
 }

@@ -8,7 +8,7 @@ use crate::{Made, needed_encode, needed_forward, needed_rows};
 use circuit_attribution::{AttributeConfig, AttributionError, PullBack, Read, TargetChoice, attribute};
 use circuit_graph::{Ranking, Thresholds, prune};
 use circuit_model::TokenBatch;
-use circuit_replacement::{Cuts, LocalReplacement, Trace};
+use circuit_replacement::{Cuts, LocalReplacement, Products, Trace};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -61,6 +61,8 @@ pub struct Phases {
     pub needed_rows: Needed,
     /// Operations per second of a large product on this device, in the type of the pull-back.
     pub product: f64,
+    /// Where products are rounded: how far rows are from those of wide products, at the most, as a share of their length.
+    pub rounding: Option<f64>,
 }
 
 impl Phases {
@@ -88,13 +90,41 @@ pub fn measure(made: &Made, settings: Settings) -> Result<Phases, AttributionErr
         least(&mut best.prune, now.prune);
         best.product = best.product.max(now.product);
     }
-    Ok(best.unwrap_or_default())
+    let mut best = best.unwrap_or_default();
+    if settings.cuts.products != Products::Wide {
+        best.rounding = Some(rounding(made, settings.cuts)?);
+    }
+    Ok(best)
+}
+
+/// How far rows of rounded products are from those of wide ones: the largest difference of some rows, as a share of the row's length.
+fn rounding(made: &Made, cuts: Cuts) -> Result<f64, AttributionError> {
+    const ROWS: usize = 256;
+    let rows = |products| {
+        let cuts = Cuts { products, ..cuts };
+        let ignored = made.model.spec().ignored_positions;
+        let replacement =
+            LocalReplacement::new_in(&made.model, &made.set, &made.tokens, ignored, cuts, |_| Some(cuts))?;
+        let n_active = replacement.active().len();
+        let every = n_active.div_ceil(ROWS).max(1);
+        let reads = (0..n_active).step_by(every).map(|i| Read::Feature(i.into())).collect::<Vec<_>>();
+        PullBack::new(&replacement)?.rows(&reads, |_| {})
+    };
+    let lengths = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let rounded = rows(cuts.products)?;
+    let shares = rows(Products::Wide)?.into_iter().zip(rounded).map(|(wide, rounded)| {
+        let differences = wide.iter().zip(&rounded).map(|(a, b)| f64::from(a - b));
+        let length = lengths(&mut wide.iter().map(|&x| f64::from(x)));
+        lengths(&mut { differences }) / length.max(f64::MIN_POSITIVE)
+    });
+    Ok(shares.fold(0.0, f64::max))
 }
 
 fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let device = made.model.device();
     let batch = TokenBatch::new(&made.tokens, &made.model)?;
-    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch, true))?;
+    let ignored = made.model.spec().ignored_positions;
+    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch, ignored, true))?;
     drop(trace);
     let ignored = made.model.spec().ignored_positions;
     let (both, replacement) = timed(device, || {
@@ -112,7 +142,13 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let selected = found.selected.iter().map(|&i| Read::Feature(i));
     let directions = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone()));
     let reads: Vec<_> = directions.chain(selected).collect();
-    let product = product_speed(made.model.wide_kind(), device);
+    let product = product_speed(
+        match settings.cuts.products {
+            Products::Wide => made.model.wide_kind(),
+            Products::Bfloat16 => Kind::BFloat16,
+        },
+        device,
+    );
     let (rows, values) = timed(device, || {
         let pull_back = PullBack::new(&replacement)?;
         pull_back.rows(&reads, |_| {})
@@ -156,6 +192,7 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         },
         needed_rows: rows_need,
         product,
+        rounding: None,
     })
 }
 

@@ -5,6 +5,7 @@ use crate::chat::parse_option;
 use crate::closer_args::{ExplainEdgeArgs, GenerateArgs, InterveneArgs, PathsArgs, QueryKeyArgs, VerifyArgs};
 use crate::train_args::{EvaluateWhat, PagesArgs, TrainWhat};
 use circuit_model::chat::Day;
+use circuit_replacement::Products;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -228,9 +229,32 @@ pub(crate) enum Spare {
     Rows,
 }
 
-/// What a plan of memory goes by.
+/// In which type products are taken.
+#[derive(Clone, Copy, Debug, Default, ValueEnum, PartialEq, Eq)]
+pub(crate) enum ProductsArg {
+    /// That of the computation: float32, or float64 for weights in float64.
+    #[default]
+    Wide,
+    /// Factors are rounded to 8 significant bits; sums stay float32. Faster where the hardware knows the type.
+    #[value(alias = "bf16")]
+    Bfloat16,
+}
+
+impl ProductsArg {
+    pub(crate) fn products(self) -> Products {
+        match self {
+            Self::Wide => Products::Wide,
+            Self::Bfloat16 => Products::Bfloat16,
+        }
+    }
+}
+
+/// How rows are computed, and what a plan of memory goes by.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct BudgetArgs {
+    /// Type in which the products of the rows are taken; gradients and sums are at least float32 in any case.
+    #[arg(long, value_enum, default_value_t = ProductsArg::Wide)]
+    pub(crate) products: ProductsArg,
     /// Memory that this process may allocate, such as 8G; what the machine has free unless given.
     #[arg(long, value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,

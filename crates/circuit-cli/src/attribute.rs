@@ -196,6 +196,7 @@ fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Result<Request, F
         max_feature_nodes: args.max_feature_nodes.0,
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
+        products: args.budget.products.products(),
         spare: args.budget.spare.clone(),
         scratch: machine::scratch(args.budget.scratch_dir.as_deref())?,
     })

@@ -2,7 +2,8 @@
 //!
 //! What is measured, and against what, is `circuit-bench`'s. Not here: comparisons with other programs or earlier days.
 
-use crate::args::Dtype;
+use crate::args::{Dtype, ProductsArg};
+use crate::budget::usual_cuts;
 use crate::failure::{Code, Failure};
 use crate::{machine, open};
 use circuit_bench::{Made, Needed, Phases, SHAPES, Settings, Shape, measure};
@@ -26,9 +27,9 @@ pub(crate) struct BenchArgs {
     /// Rows of a batch, as in `attribute`.
     #[arg(long, alias = "batch_size", default_value_t = 256)]
     batch_size: usize,
-    /// Rows that go down the layers together, which changes no result.
-    #[arg(long, default_value_t = Cuts::default().rows)]
-    together: usize,
+    /// Rows that go down the layers together, which changes no result; as `attribute` does it otherwise.
+    #[arg(long)]
+    together: Option<usize>,
     /// Groups of such rows that go down beside one another on a CPU, each on one thread; as many as there are threads otherwise.
     #[arg(long)]
     workers: Option<usize>,
@@ -38,6 +39,9 @@ pub(crate) struct BenchArgs {
     /// Type of the weights; gradients are float32.
     #[arg(long, value_enum, default_value_t = Dtype::Float32)]
     dtype: Dtype,
+    /// As in `attribute`.
+    #[arg(long, value_enum, default_value_t = ProductsArg::Wide)]
+    products: ProductsArg,
     /// cpu, cuda or cuda:N; the first GPU if there is one.
     #[arg(long)]
     device: Option<String>,
@@ -66,6 +70,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<String, Failure> {
     }
     open::set_threads(args.threads)?;
     let device = open::device(args.device.as_deref())?;
+    open::check_products(args.products, device)?;
     let kind = open::kind(args.dtype);
     let needed = shape.weight_bytes(kind);
     let free = match runtime::device_memory(device)? {
@@ -86,15 +91,16 @@ pub(crate) fn run(args: &BenchArgs) -> Result<String, Failure> {
     }
     let made =
         Made::new(shape, kind, device, args.seed).map_err(|e| Failure::new(Code::Device, e.to_string()))?;
+    let usual = usual_cuts(device, args.products.products());
     let settings = Settings {
         rows: args.rows,
         repeats: args.repeats,
         batch_size: args.batch_size,
         update_interval: 4,
         cuts: Cuts {
-            rows: args.together,
-            workers: args.workers.unwrap_or_else(runtime::threads),
-            ..Cuts::default()
+            rows: args.together.unwrap_or(usual.rows),
+            workers: args.workers.unwrap_or(usual.workers),
+            ..usual
         },
     };
     let phases = measure(&made, settings)?;
@@ -163,6 +169,12 @@ impl Table<'_> {
         }
         let _ = writeln!(text, "all       {:>8.4}", self.total());
         let _ = writeln!(text, "\na large product: {:.1} GFLOP/s", p.product / 1e9);
+        if let Some(rounding) = p.rounding {
+            let _ = writeln!(
+                text,
+                "rows differ from those of wide products by {rounding:.1e} of their length, at the most"
+            );
+        }
         for (what, bytes) in
             [("memory of the process", self.peak), ("memory of the device", self.peak_device)]
         {
@@ -195,6 +207,7 @@ impl Table<'_> {
             "seconds": self.total(),
             "product_operations_per_second": p.product,
             "rows_of_product": p.rows_of_floor(),
+            "rows_differ_from_wide": p.rounding,
             "peak_resident_bytes": self.peak,
             "peak_device_bytes": self.peak_device,
         })

@@ -8,6 +8,7 @@
 mod fit;
 mod show;
 
+pub(crate) use fit::usual_cuts;
 pub(crate) use show::{bytes, measured};
 
 use crate::args::Spare;
@@ -19,7 +20,7 @@ use circuit_attribution::RowRoom;
 use circuit_attribution::budget::{Job, Phase, Step};
 use circuit_model::spec::ModelSpec;
 use circuit_model::{Model, ModelError, WeightSizes};
-use circuit_replacement::Cuts;
+use circuit_replacement::{Cuts, Products};
 use circuit_torch::runtime;
 use circuit_transcoder::{SetFolder, SetSizes, TranscoderSet};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ pub(crate) struct Request {
     pub(crate) memory: Option<u64>,
     /// Active features per position and layer, where the user knows.
     pub(crate) expected_active: Option<f64>,
+    pub(crate) products: Products,
     /// What is not kept in memory though there may be enough.
     pub(crate) spare: Vec<Spare>,
     /// Where rows can go that memory has no room for.

@@ -77,6 +77,7 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         expected_active: args.budget.expected_active,
         spare: args.budget.spare.clone(),
         scratch: machine::scratch(args.budget.scratch_dir.as_deref())?,
+        products: args.budget.products.products(),
     };
     Budget::new(&mut ahead, request).map(Some)
 }

@@ -2,7 +2,7 @@
 //!
 //! `attribute` opens by its plan, since it knows beforehand whether it all fits; the rest of this it uses too.
 
-use crate::args::{Dtype, ModelArgs, PromptArgs};
+use crate::args::{Dtype, ModelArgs, ProductsArg, PromptArgs};
 use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
@@ -88,6 +88,15 @@ pub(crate) fn device(name: Option<&str>) -> Result<Device, Failure> {
         None if runtime::cuda_status().devices() > 0 => Device::Cuda(0),
         None => Device::Cpu,
     })
+}
+
+/// Refuses products that this device would take longer for, and less exactly.
+pub(crate) fn check_products(products: ProductsArg, device: Device) -> Result<(), Failure> {
+    if products == ProductsArg::Wide || device != Device::Cpu || runtime::has_bfloat16() {
+        return Ok(());
+    }
+    let message = "--products bfloat16: this processor has no instructions for it, and would be slower";
+    Err(Failure::new(Code::Device, message).hint("leave it out, or choose a GPU with --device"))
 }
 
 /// LibTorch's word for a type.

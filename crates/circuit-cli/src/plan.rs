@@ -120,6 +120,7 @@ impl Plan {
         let raw = args.output.clone().map(|path| RawFile::new(path, args.pt_limit)).transpose()?;
         open::set_threads(args.model.threads)?;
         let device = open::device(args.model.device.as_deref())?;
+        open::check_products(args.budget.products, device)?;
         let (kind, dtype) = (open::kind(args.model.dtype), args.model.dtype.name());
         // The last thing, since it may take a while.
         let finder = Finder::new(args.model.offline);

@@ -23,7 +23,7 @@ pub use graph::{Graph, GraphError, ModelInfo, Rows, Target};
 pub use influence::influence;
 pub use links::{Link, LinkGraph, LinkNode};
 pub use prune::{Edge, Pruned, Thresholds, prune};
-pub use ranking::{Ranking, RowFileError};
+pub use ranking::{FeatureRow, Ranking, RowCutter, RowFileError};
 pub use scores::{Scores, scores, subgraph_scores};
 pub use summary::{Path, strongest_features, strongest_paths};
 pub use total::total_effects;

@@ -22,6 +22,7 @@ pub use row_file::RowFileError;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a row's sum of absolute effects is at least taken to be.
 const SUM_FLOOR: f64 = 1e-8;
@@ -29,8 +30,8 @@ const SUM_FLOOR: f64 = 1e-8;
 /// Rows of direct effects as they become known, and the influence they imply.
 #[derive(Debug)]
 pub struct Ranking {
-    reach: Reach,
-    active: Vec<FeatureId>,
+    reach: Arc<Reach>,
+    active: Arc<[FeatureId]>,
     /// Weight and row of each target.
     targets: Vec<(f64, Row)>,
     /// The rows of features; ascending, which is also ascending by layer.
@@ -46,7 +47,8 @@ impl Ranking {
     #[must_use]
     pub fn new(n_layers: usize, n_pos: usize, active: Vec<FeatureId>) -> Self {
         assert!(n_pos > 0, "a prompt has at least one token");
-        let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos);
+        let reach = Reach::new(SourceOrder::new(n_layers, n_pos, &active), n_layers, n_pos).into();
+        let active = active.into();
         Self { reach, active, targets: Vec::new(), features: BTreeMap::new(), store: Store::default() }
     }
 
@@ -92,25 +94,40 @@ impl Ranking {
     /// If the row has another length.
     pub fn add_target_row(&mut self, weight: f32, row: &[f32]) -> Result<(), RowFileError> {
         let (layer, pos) = (self.reach.n_layers, self.reach.n_pos - 1);
-        let row = self.store.keep(&self.reach, layer, pos, row)?;
+        let row = self.store.keep(Row::new(&self.reach, layer, pos, row))?;
         self.targets.push((f64::from(weight), row));
         Ok(())
     }
 
-    /// Adds the row of an active feature: the effects of the sources that its layer can see, a prefix of all sources as
-    /// long as [`SourceOrder::visible_from`] says. Effects of later positions are not read; they are zero.
+    /// What makes rows to [`Ranking::add`], on any thread.
+    #[must_use]
+    pub fn cutter(&self) -> RowCutter {
+        RowCutter { reach: Arc::clone(&self.reach), active: Arc::clone(&self.active) }
+    }
+
+    /// Adds the row of an active feature, as its [`Ranking::cutter`] made it.
     ///
     /// # Errors
     /// If it has to be written to disk and cannot.
     ///
     /// # Panics
-    /// If the row has another length, the feature has a row already, or there is no such feature.
-    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) -> Result<(), RowFileError> {
-        let FeatureId { layer, pos, .. } = self.active[feature.get()];
-        let row = self.store.keep(&self.reach, layer.get(), pos.get(), row)?;
+    /// If the feature has a row already.
+    pub fn add(&mut self, FeatureRow { feature, row }: FeatureRow) -> Result<(), RowFileError> {
+        let row = self.store.keep(row)?;
         let before = self.features.insert(feature, row);
         assert!(before.is_none(), "active feature {feature} has a row already");
         Ok(())
+    }
+
+    /// Both at once: cuts the row of an active feature and adds it.
+    ///
+    /// # Errors
+    /// As [`Ranking::add`].
+    ///
+    /// # Panics
+    /// As [`RowCutter::feature_row`] and [`Ranking::add`].
+    pub fn add_feature_row(&mut self, feature: ActiveIndex, row: &[f32]) -> Result<(), RowFileError> {
+        self.add(self.cutter().feature_row(feature, row))
     }
 
     /// The influence of each source on the targets, over the rows so far, in source order.
@@ -161,7 +178,7 @@ impl Ranking {
     /// If rows on disk cannot be read.
     pub fn into_rows(self) -> Result<(Vec<ActiveIndex>, Rows), RowFileError> {
         let selected: Vec<ActiveIndex> = self.features.keys().copied().collect();
-        let Reach { n_layers, n_pos, .. } = self.reach;
+        let Reach { n_layers, n_pos, .. } = *self.reach;
         let layout =
             NodeLayout { n_features: selected.len(), n_layers, n_pos, n_targets: self.targets.len() };
         // Where each column's source is: its layer, position, and place among the sources of its layer.
@@ -182,7 +199,7 @@ impl Ranking {
         let mut values = vec![0.0; layout.n_rows() * layout.n_sources()];
         let rows: Vec<Row> =
             self.features.into_values().chain(self.targets.into_iter().map(|t| t.1)).collect();
-        let (reach, store) = (&self.reach, &self.store);
+        let (reach, store) = (&*self.reach, &self.store);
         let whole_rows = values.par_chunks_exact_mut(layout.n_sources()).zip(rows);
         whole_rows.try_for_each_init(Vec::new, |buffer, (to, row)| {
             let seen = store.piece(&row, 0..reach.seen(row.layer, row.pos), buffer)?;
@@ -212,6 +229,33 @@ impl Ranking {
     }
 }
 
+/// Cuts rows of active features to what they can see.
+#[derive(Clone, Debug)]
+pub struct RowCutter {
+    reach: Arc<Reach>,
+    active: Arc<[FeatureId]>,
+}
+
+/// The row of an active feature, cut and summed.
+#[derive(Debug)]
+pub struct FeatureRow {
+    feature: ActiveIndex,
+    row: Row,
+}
+
+impl RowCutter {
+    /// The row of an active feature from the effects of the sources that its layer can see, a prefix of all sources as
+    /// long as [`SourceOrder::visible_from`] says. Effects of later positions are not read; they are zero.
+    ///
+    /// # Panics
+    /// If the row has another length, or there is no such feature.
+    #[must_use]
+    pub fn feature_row(&self, feature: ActiveIndex, row: &[f32]) -> FeatureRow {
+        let FeatureId { layer, pos, .. } = self.active[feature.get()];
+        FeatureRow { feature, row: Row::new(&self.reach, layer.get(), pos.get(), row) }
+    }
+}
+
 /// A row without what its layer and position cannot see: tokens up to `pos`, then of each layer below `layer` the sources up to
 /// `pos`.
 #[derive(Debug)]
@@ -221,6 +265,15 @@ struct Row {
     /// One over its sum of absolute values.
     inverse_sum: f64,
     values: Values,
+}
+
+impl Row {
+    /// Of a row over all that its layer sees, what its position sees too.
+    fn new(reach: &Reach, layer: usize, pos: usize, row: &[f32]) -> Self {
+        let seen = reach.seen_of(layer, pos, row);
+        let inverse_sum = 1.0 / sum_abs(&seen).max(SUM_FLOOR);
+        Self { layer, pos, inverse_sum, values: Values::InMemory(seen) }
+    }
 }
 
 /// Where a row's values are.
@@ -241,22 +294,21 @@ struct Store {
 }
 
 impl Store {
-    /// Keeps what a row at a layer and position can see.
-    fn keep(&mut self, reach: &Reach, layer: usize, pos: usize, row: &[f32]) -> Result<Row, RowFileError> {
-        let seen = reach.seen_of(layer, pos, row);
-        let inverse_sum = 1.0 / sum_abs(&seen).max(SUM_FLOOR);
-        let bytes = std::mem::size_of_val(seen.as_slice());
-        self.held += std::mem::size_of::<Row>();
-        let values = match &mut self.overflow {
+    /// Keeps a row that is in memory, there or on disk.
+    fn keep(&mut self, row: Row) -> Result<Row, RowFileError> {
+        let Values::InMemory(seen) = &row.values else { return Ok(row) };
+        let bytes = size_of_val(seen.as_slice());
+        self.held += size_of::<Row>();
+        match &mut self.overflow {
             Some((memory, file)) if self.held.saturating_add(bytes) > *memory => {
-                Values::OnDisk(file.append(&seen)?)
+                let values = Values::OnDisk(file.append(seen)?);
+                Ok(Row { values, ..row })
             }
             _ => {
                 self.held += bytes;
-                Values::InMemory(seen)
+                Ok(row)
             }
-        };
-        Ok(Row { layer, pos, inverse_sum, values })
+        }
     }
 
     /// Some of a row's values; `buffer` is where those from the file are put.

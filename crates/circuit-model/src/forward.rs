@@ -14,6 +14,7 @@ use crate::rope::RopeTables;
 use crate::spec::{AttnSpec, Reach, RopeSpec};
 use circuit_index::{Layer, LayerSite, Site};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use tch::Tensor;
 
 impl Model {
@@ -69,7 +70,12 @@ impl Model {
             let positions = W_pos.narrow(0, pass.start(), pass.n_new()).expand_as(&x);
             x = &x + visitor.visit(Site::PosEmbed, positions)?;
         }
+        // Pages of mapped weights are taken layer by layer, once: one by one, each would be an interruption.
+        let taken = self.taken.swap(true, Ordering::Relaxed);
         for (l, block) in self.blocks.iter().enumerate() {
+            if !taken {
+                block.always_read().for_each(circuit_torch::populate);
+            }
             let at = |site| Site::Block(Layer::from(l), site);
             x = visitor.visit(at(LayerSite::ResidPre), x)?;
             let attn_out = attention(block, &x, &mut pass, &at, visitor)?;
@@ -79,6 +85,9 @@ impl Model {
         }
         let x = self.final_norm.forward(&x, Site::FinalNormScale, Some(Site::FinalNormalized), visitor)?;
         let x = visitor.visit(Site::UnembedIn, x)?;
+        if !taken {
+            circuit_torch::populate(&self.W_U);
+        }
         let logits = visitor.visit(Site::LogitsBeforeCap, x.linear(&self.W_U, None::<&Tensor>))?;
         Ok(soft_cap(logits, self.spec().unembed.soft_cap))
     }

@@ -84,6 +84,14 @@ impl Mlp {
         }
     }
 
+    /// What every pass reads: all but experts.
+    pub(crate) fn always_read(&self) -> Vec<&Projection> {
+        match self {
+            Self::Dense(MlpWeights { gate, input, out }) => gate.iter().chain([input, out]).collect(),
+            Self::Experts { router, .. } => vec![router],
+        }
+    }
+
     /// The first matrix or bias with a value that is not finite, by its name within a block.
     pub(crate) fn find_non_finite(&self) -> Option<String> {
         let bad = |t: &Tensor| !bool::try_from(t.isfinite().all()).unwrap_or(false);

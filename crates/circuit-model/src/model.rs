@@ -13,6 +13,7 @@ use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
 use circuit_index::{Layer, TokenId};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tch::{Device, Kind, Tensor};
 
 /// A language model with its weights.
@@ -32,6 +33,8 @@ pub struct Model {
     pub(crate) final_norm: Norm,
     /// `[d_vocab, d_model]`.
     pub(crate) W_U: Tensor,
+    /// Whether a pass took the pages of mapped weights already.
+    pub(crate) taken: AtomicBool,
 }
 
 /// A block's weights.
@@ -51,6 +54,14 @@ pub struct Block {
     pub mlp: Mlp,
     /// The norm after the MLP.
     pub mlp_post_norm: Option<Norm>,
+}
+
+impl Block {
+    /// The matrices that every pass reads: all but those of experts.
+    pub(crate) fn always_read(&self) -> impl Iterator<Item = &Tensor> {
+        let Attention { q, k, v, out, .. } = &self.attn;
+        [q, k, v, out].into_iter().chain(self.mlp.always_read()).map(|projection| &projection.weight)
+    }
 }
 
 /// Weights of attention.
@@ -147,7 +158,18 @@ impl Model {
             true => W_E.shallow_clone(),
             false => loader.tensor(Part::Unembed, &[vocab, d])?,
         };
-        Ok(Self { spec, identity: Arc::new(()), kind, device, W_E, W_pos, blocks, final_norm, W_U })
+        Ok(Self {
+            spec,
+            identity: Arc::new(()),
+            kind,
+            device,
+            W_E,
+            W_pos,
+            blocks,
+            final_norm,
+            W_U,
+            taken: AtomicBool::new(false),
+        })
     }
 
     /// The description.

@@ -7,6 +7,7 @@
 //! layer's is made anew from its queries and keys each time it is asked for.
 
 use crate::ReplacementError;
+use crate::look::Samples;
 use circuit_index::{Layer, LayerSite, Site};
 use circuit_model::{Hooks, Model, ModelError, QueriesAndKeys, TokenBatch, Visitor};
 use circuit_transcoder::TranscoderSet;
@@ -46,10 +47,13 @@ pub struct Trace {
     /// Where patterns are not kept: of each layer what makes them.
     patterns: Vec<QueriesAndKeys>,
     wide: Kind,
+    /// What encoders could have read.
+    pub(crate) samples: Samples,
 }
 
 impl Trace {
-    /// Runs the model on one prompt and keeps what `transcoders` need: patterns, or what makes them.
+    /// Runs the model on one prompt, whose first `ignored` positions have no features, and keeps what `transcoders` need: patterns, or
+    /// what makes them.
     ///
     /// # Errors
     /// If the run fails, or its logits are not finite.
@@ -57,6 +61,7 @@ impl Trace {
         model: &Model,
         transcoders: &TranscoderSet,
         tokens: &TokenBatch,
+        ignored: usize,
         keep_patterns: bool,
     ) -> Result<Self, ReplacementError> {
         let info = transcoders.info();
@@ -68,6 +73,7 @@ impl Trace {
         }
         wanted.extend_from_slice(&frozen);
         wanted.push(Site::Embed);
+        wanted.extend(Samples::sites(model.spec().n_layers()));
         for l in 0..model.spec().n_layers() {
             wanted.extend([info.reads, info.writes].map(|site| Site::Block(Layer::from(l), site)));
         }
@@ -75,7 +81,15 @@ impl Trace {
         let logits = model.forward(tokens, &mut hooks)?;
         let values = hooks.finish()?;
         circuit_torch::guard(|| {
-            Self::from_values(model, transcoders, logits, &frozen, &values, keep_patterns)
+            let mut trace = Self::from_values(model, transcoders, logits, &frozen, &values, ignored)?;
+            if !keep_patterns {
+                let makers = model.blocks().iter().enumerate().map(|(l, block)| {
+                    let [q, k] = queries_and_keys(l).map(|site| &values[&site]);
+                    QueriesAndKeys::new(block, q, k)
+                });
+                trace.patterns = makers.collect();
+            }
+            Ok(trace)
         })
     }
 
@@ -85,7 +99,7 @@ impl Trace {
         logits: Tensor,
         frozen: &[Site],
         values: &BTreeMap<Site, Tensor>,
-        keep_patterns: bool,
+        ignored: usize,
     ) -> Result<Self, ReplacementError> {
         let wide = model.wide_kind();
         let logits = logits.select(0, 0).to_kind(wide);
@@ -109,18 +123,15 @@ impl Trace {
                 feature_output: value(&at(info.writes)),
             }
         });
-        let patterns = model.blocks().iter().enumerate().filter(|_| !keep_patterns).map(|(l, block)| {
-            let [q, k] = queries_and_keys(l).map(|site| &values[&site]);
-            QueriesAndKeys::new(block, q, k)
-        });
         Ok(Self {
-            patterns: patterns.collect(),
+            patterns: Vec::new(),
             wide,
             layers: layers.collect(),
             final_scale: value(&Site::FinalNormScale),
             token_vectors: value(&Site::Embed).to_kind(wide),
             logits,
             held: frozen.iter().map(|site| (*site, values[site].shallow_clone())).collect(),
+            samples: Samples::of(values, model, ignored),
         })
     }
 

@@ -10,8 +10,10 @@
 mod error;
 mod frozen;
 mod local;
+mod look;
 mod parts;
 
 pub use error::ReplacementError;
 pub use frozen::{FrozenLayer, FrozenPass, Trace};
-pub use local::{BestSite, Cuts, LocalReplacement};
+pub use local::{Cuts, LocalReplacement, Products};
+pub use look::BestSite;

@@ -1,13 +1,24 @@
 //! The local replacement model: one run of a model, taken apart, and what each source writes into the residual stream.
 
-use crate::parts::{Parts, encode, unexplained};
+use crate::parts::{Parts, encode};
 use crate::{FrozenLayer, ReplacementError, Trace};
-use circuit_index::{FeatureId, Layer, LayerSite, Site, SourceOrder, SumOrder, TokenId};
-use circuit_model::{Block, Hooks, Model, TokenBatch};
+use circuit_index::{FeatureId, Layer, LayerSite, SourceOrder, SumOrder, TokenId};
+use circuit_model::{Block, Model, TokenBatch};
 use circuit_transcoder::TranscoderSet;
 use tch::Tensor;
 
-/// How much is done at once. Cuts change no result, but for the last bits of products of another shape.
+/// In which type the products of the pull-back are taken. Gradients and sums are wide in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// That of the computation: fp32, or f64 for f64 weights.
+    #[default]
+    Wide,
+    /// bfloat16: factors are rounded to 8 significant bits. For GPUs, and processors that have instructions for it.
+    Bfloat16,
+}
+
+/// How much is done at once, and in what. Cuts change no result, but for the last bits of products of another shape; products of
+/// another type do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cuts {
     /// When prompts are encoded.
@@ -25,6 +36,8 @@ pub struct Cuts {
     /// Whether what sources write is kept. Otherwise it is made for each group of rows, a layer at a time, from decoder rows
     /// that are read again: little work beside that of many rows, and most of the memory of a prompt with many features.
     pub keep_writes: bool,
+    /// In which type products are taken.
+    pub products: Products,
 }
 
 impl Default for Cuts {
@@ -38,6 +51,7 @@ impl Default for Cuts {
             keep_patterns: true,
             keep_folded: true,
             keep_writes: true,
+            products: Products::Wide,
         }
     }
 }
@@ -90,7 +104,7 @@ impl<'a> LocalReplacement<'a> {
         if ignored >= tokens.len() && tokens.len() > 1 {
             return Err(ReplacementError::NothingLeft { ignored, n_pos: tokens.len() });
         }
-        let trace = Trace::record(model, transcoders, &batch, cuts.keep_patterns)?;
+        let trace = Trace::record(model, transcoders, &batch, ignored, cuts.keep_patterns)?;
         circuit_torch::guard(|| {
             tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, admit, trace))
         })
@@ -109,7 +123,7 @@ impl<'a> LocalReplacement<'a> {
         let wide = |t: &Tensor| t.to_kind(model.wide_kind());
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
         let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
-        let found = encode(transcoders, &inputs, ignored, cuts.encode)?;
+        let found = encode(transcoders, &inputs, ignored, cuts.encode, cuts.workers)?;
         let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
         let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
         let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
@@ -231,59 +245,6 @@ impl<'a> LocalReplacement<'a> {
     pub fn unexplained(&self) -> &[f64] {
         &self.parts.unexplained
     }
-
-    /// The input site under which the set explains this prompt best, tried over all sites a transcoder can read; with the mean
-    /// unexplained fraction there, and at the site that is read now. For telling a user that the wrong site is read. A
-    /// sample of positions and the first layers tell sites apart; all would take longer than the attribution.
-    ///
-    /// # Errors
-    /// If the run fails.
-    pub fn best_input_site(&self) -> Result<BestSite, ReplacementError> {
-        const LAYERS: usize = 3;
-        const POSITIONS: usize = 6;
-        let candidates = [LayerSite::ResidMid, LayerSite::MlpNormalized, LayerSite::MlpIn];
-        let n_layers = self.model.spec().n_layers().min(LAYERS);
-        let all = candidates.iter().flat_map(|&s| (0..n_layers).map(move |l| Site::Block(Layer::from(l), s)));
-        let mut hooks = Hooks::new().record(all);
-        let _logits = self.model.forward(&TokenBatch::new(&self.tokens, self.model)?, &mut hooks)?;
-        let values = hooks.finish()?;
-        circuit_torch::guard(|| {
-            let kept = self.n_pos() - self.ignored;
-            let few =
-                (0..kept.min(POSITIONS)).map(|i| (self.n_pos() - 1 - i * kept / POSITIONS.min(kept)) as i64);
-            let few = Tensor::from_slice(&few.collect::<Vec<_>>()).to_device(self.model.device());
-            let sample = |t: &Tensor| t.index_select(0, &few).to_kind(self.model.wide_kind());
-            let outputs: Vec<_> =
-                self.trace.layers[..n_layers].iter().map(|layer| sample(&layer.feature_output)).collect();
-            let mean_at = |site| {
-                let inputs =
-                    (0..n_layers).map(|l| sample(&values[&Site::Block(Layer::from(l), site)].select(0, 0)));
-                let inputs: Vec<_> = inputs.collect();
-                let shares = unexplained(self.transcoders, &inputs, &outputs, 0, self.cuts.encode)?;
-                Ok::<_, ReplacementError>(shares.iter().sum::<f64>() / n_layers as f64)
-            };
-            let now = mean_at(self.transcoders.info().reads)?;
-            let mut best = BestSite { site: self.transcoders.info().reads, unexplained: now, now };
-            for site in candidates.into_iter().filter(|&site| site != self.transcoders.info().reads) {
-                let mean = mean_at(site)?;
-                if mean < best.unexplained {
-                    best = BestSite { site, unexplained: mean, ..best };
-                }
-            }
-            Ok(best)
-        })
-    }
-}
-
-/// What [`LocalReplacement::best_input_site`] found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BestSite {
-    /// The site.
-    pub site: LayerSite,
-    /// The mean fraction that is left unexplained when it is read.
-    pub unexplained: f64,
-    /// The same at the site that is read now.
-    pub now: f64,
 }
 
 /// What is written at the output site, as it arrives in the residual stream: through the norm after the MLP, where the site

@@ -6,8 +6,10 @@
 
 use crate::ReplacementError;
 use circuit_index::{FeatureId, Pos, SourceOrder, SumOrder};
+use circuit_torch::runtime;
 use circuit_transcoder::{ActiveFeatures, Cuts, Transcoder, TranscoderSet};
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 use tch::{Device, Kind, Tensor};
 
 /// The MLP outputs of one prompt, taken apart. Tensors have the type of the inputs.
@@ -116,54 +118,48 @@ impl Parts {
     }
 }
 
-/// The active features of each layer on `inputs [pos, d_model]`.
+/// The active features of each layer on `inputs [pos, d_model]`; on a CPU so many layers beside one another, if they are small.
 pub(crate) fn encode(
     set: &TranscoderSet,
     inputs: &[Tensor],
     ignored: usize,
     cuts: Cuts,
+    workers: usize,
 ) -> Result<Vec<ActiveFeatures>, ReplacementError> {
     let mut found = Vec::new();
+    let (n_pos, d_model) = inputs[0].size2()?;
+    // All of them together hold no more than one large layer would, and no copies of weights.
+    let together = workers.min(inputs.len());
+    let small = |layer: &Transcoder| {
+        let features = layer.n_features() * together;
+        let fits =
+            features * d_model as usize <= cuts.weights && features * n_pos as usize <= cuts.pre_activations;
+        fits && layer.W_enc.is_ready(inputs[0].kind())
+    };
+    if together > 1 && inputs[0].device() == Device::Cpu && set.layers().iter().all(small) {
+        let layers = set.layers().iter().zip(inputs).enumerate();
+        let jobs =
+            layers.map(|(l, (transcoder, input))| (l, transcoder.shallow_clone(), input.shallow_clone()));
+        let work = |(): &mut (), (l, transcoder, input): (usize, Transcoder, Tensor)| {
+            tch::no_grad(|| (l, transcoder.encode_in(&input, ignored, l, cuts)))
+        };
+        let mut layers = BTreeMap::new();
+        runtime::side_by_side(&mut vec![(); together], jobs.collect(), work, |(l, features)| {
+            layers.insert(l, features);
+            ControlFlow::Continue(())
+        });
+        for features in layers.into_values() {
+            found.push(features?);
+        }
+        set.choose(&mut found)?;
+        return Ok(found);
+    }
     for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
         found.push(transcoder.encode_in(input, ignored, l, cuts)?);
         // After each layer, so that no more than one layer's candidates are held at a time.
         set.choose(&mut found)?;
     }
     Ok(found)
-}
-
-/// How much of each layer's `outputs` the transcoders leave unexplained when they read `inputs`. Unlike [`Parts::new`] it keeps no
-/// writes: at a site that a set is not made for, a good part of all features can be active.
-pub(crate) fn unexplained(
-    set: &TranscoderSet,
-    inputs: &[Tensor],
-    outputs: &[Tensor],
-    ignored: usize,
-    cuts: Cuts,
-) -> Result<Vec<f64>, ReplacementError> {
-    let few = Cuts { weights: cuts.weights / 8, ..cuts };
-    let mut left: Vec<Tensor> = Vec::new();
-    for ((transcoder, input), output) in set.layers().iter().zip(inputs).zip(outputs) {
-        let nothing = Tensor::zeros([0, output.size()[1]], (output.kind(), output.device()));
-        let nowhere = Tensor::zeros([0], (Kind::Int64, output.device()));
-        left.push(output - transcoder.reconstruct(&nothing, &nowhere, input));
-    }
-    // What is chosen over all layers is chosen first, and never many.
-    let mut chosen =
-        if set.is_joint() { encode(set, inputs, ignored, cuts)? } else { Vec::new() }.into_iter();
-    for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
-        let features = match chosen.next() {
-            Some(features) => features,
-            None => transcoder.encode_in(input, ignored, l, cuts)?,
-        };
-        each_write(transcoder, &features, few, |j, piece, rows| {
-            let positions = features.positions.narrow(0, piece.start, rows.size()[0]);
-            if let Some(left) = left.get_mut(l + j) {
-                let _ = left.index_add_(0, &positions, &-rows);
-            }
-        });
-    }
-    left.iter().zip(outputs).map(|(left, output)| unexplained_share(output, left, ignored)).collect()
 }
 
 /// Calls `take` with what the active features of a layer write j layers above it: j, which of them, and their rows
@@ -293,7 +289,11 @@ fn to_vec(t: &Tensor) -> Result<Vec<i64>, ReplacementError> {
     Ok(Vec::try_from(t.to_device(Device::Cpu))?)
 }
 
-fn unexplained_share(output: &Tensor, error: &Tensor, ignored: usize) -> Result<f64, ReplacementError> {
+pub(crate) fn unexplained_share(
+    output: &Tensor,
+    error: &Tensor,
+    ignored: usize,
+) -> Result<f64, ReplacementError> {
     let kept = output.size()[0] - ignored as i64;
     if kept <= 0 {
         return Ok(0.0);

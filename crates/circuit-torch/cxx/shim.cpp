@@ -1,5 +1,6 @@
-// The few parts of LibTorch that tch does not reach: tensors over foreign memory with an owner, inference mode, device
-// memory, the version that is loaded. No logic lives here; src/shim.rs is the only caller and says what each means.
+// The few parts of LibTorch that tch does not reach: tensors over foreign memory with an owner, inference mode, copies beside
+// computation, device memory, the version that is loaded. No logic lives here; src/shim.rs is the only caller and says what
+// each means.
 //
 // No exception may leave an `extern "C"` function: each returns a message (malloc'd; the caller frees it) or null.
 
@@ -7,7 +8,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Event.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -54,6 +58,52 @@ char *circuit_inference_enter(c10::InferenceMode **out) {
 
 void circuit_inference_leave(c10::InferenceMode *mode) {
     delete mode;
+}
+
+// A stream of a GPU for copies alone. c10's streams and events know their device only when they are made, so that this compiles
+// without CUDA's headers.
+struct circuit_copies {
+    c10::Stream stream;
+    c10::Event computed{c10::DeviceType::CUDA};
+    c10::Event copied{c10::DeviceType::CUDA};
+
+    c10::Stream computing() const {
+        return c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getStream(stream.device());
+    }
+};
+
+char *circuit_copies_new(circuit_copies **out, int device) {
+    return guarded([&] {
+        at::globalContext().lazyInitDevice(at::kCUDA);
+        c10::Device on(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device));
+        c10::impl::VirtualGuardImpl implementation(c10::DeviceType::CUDA);
+        *out = new circuit_copies{implementation.getStreamFromGlobalPool(on)};
+    });
+}
+
+void circuit_copies_delete(circuit_copies *copies) {
+    delete copies;
+}
+
+// Copies once everything that was asked of the device so far is done; what is asked of it from now on does not wait.
+char *circuit_copies_start(circuit_copies *copies, at::Tensor *to, const at::Tensor *from) {
+    return guarded([&] {
+        copies->computed.record(copies->computing());
+        copies->computed.block(copies->stream);
+        c10::StreamGuard guard(copies->stream);
+        to->copy_(*from, /*non_blocking=*/true);
+        copies->copied.record(copies->stream);
+    });
+}
+
+// Waits for the last copy.
+char *circuit_copies_finish(circuit_copies *copies) {
+    return guarded([&] { copies->copied.synchronize(); });
+}
+
+// Lets what is asked of the device from now on wait for the last copy.
+char *circuit_copies_before_computing(circuit_copies *copies) {
+    return guarded([&] { copies->copied.block(copies->computing()); });
 }
 
 // Bytes: in tensors now, in tensors at the highest, free on the device, on the device in all.

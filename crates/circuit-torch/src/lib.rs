@@ -10,6 +10,7 @@ mod npz;
 mod pages;
 pub mod runtime;
 mod shim;
+mod staging;
 mod stored;
 
 pub use error::{TorchError, guard};
@@ -17,4 +18,5 @@ pub use files::{Access, TensorFile, TensorHeader, TensorStore};
 pub use headers::{StoredHeader, tensor_headers};
 pub use pages::{populate, release};
 pub use shim::{inference_mode, tensor_over};
+pub use staging::{Conveyor, Landing};
 pub use stored::Stored;

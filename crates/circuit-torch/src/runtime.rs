@@ -219,6 +219,17 @@ pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
+/// Whether this processor multiplies numbers in bfloat16. On others LibTorch does it by way of fp32, which takes longer.
+#[must_use]
+pub fn has_bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
 /// Sets how many threads an operation on the CPU may use.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Safe faces of the C++ shim (cxx/shim.cpp): what LibTorch has and tch has not.
 //!
 //! [`tensor_over`] makes a tensor over memory that somebody else owns, [`inference_mode`] switches off the bookkeeping of
-//! autograd. No computation of its own.
+//! autograd, [`Copies`] are those between a GPU and the process that run beside computation. No computation of its own.
 #![allow(unsafe_code, reason = "the functions of cxx/shim.cpp and the pointers they take")]
 
 use crate::TorchError;
@@ -18,6 +18,10 @@ type RawTensor = torch_sys::C_tensor;
 #[repr(C)]
 struct RawInferenceMode([u8; 0]);
 
+/// The shim's `circuit_copies`, seen only by address.
+#[repr(C)]
+struct RawCopies([u8; 0]);
+
 unsafe extern "C" {
     fn circuit_tensor_over(
         out: *mut *mut RawTensor,
@@ -30,6 +34,15 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn circuit_inference_enter(out: *mut *mut RawInferenceMode) -> *mut c_char;
     fn circuit_inference_leave(mode: *mut RawInferenceMode);
+    fn circuit_copies_new(out: *mut *mut RawCopies, device: c_int) -> *mut c_char;
+    fn circuit_copies_delete(copies: *mut RawCopies);
+    fn circuit_copies_start(
+        copies: *mut RawCopies,
+        to: *mut RawTensor,
+        from: *const RawTensor,
+    ) -> *mut c_char;
+    fn circuit_copies_finish(copies: *mut RawCopies) -> *mut c_char;
+    fn circuit_copies_before_computing(copies: *mut RawCopies) -> *mut c_char;
     fn circuit_cuda_memory(device: c_int, out: *mut u64) -> *mut c_char;
     fn circuit_cuda_empty_cache() -> *mut c_char;
     fn circuit_loaded_version() -> u64;
@@ -178,6 +191,53 @@ impl Drop for InferenceMode {
     }
 }
 
+/// A stream of a GPU on which copies run while the GPU computes something else.
+///
+/// Streams belong to a device, not to a thread: a value may be sent on, and is used by one thread at a time.
+pub(crate) struct Copies(*mut RawCopies);
+
+// SAFETY: c10's streams and events may be used from any thread, one at a time (methods that change them take `&mut self`).
+unsafe impl Send for Copies {}
+
+impl Copies {
+    /// A stream of this CUDA device.
+    pub(crate) fn new(device: usize) -> Result<Self, TorchError> {
+        let device = c_int::try_from(device).map_err(|e| refused(format!("device {device}: {e}")))?;
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: `raw` is a valid place for the result.
+        check(unsafe { circuit_copies_new(&raw mut raw, device) })?;
+        Ok(Self(raw))
+    }
+
+    /// Starts to copy, once the device has done what it was asked for before. Both tensors must stay as they are until
+    /// [`Copies::finish`]; where one lies in memory that is not pinned, the copy is done before this returns.
+    pub(crate) fn start(&mut self, to: &mut Tensor, from: &Tensor) -> Result<(), TorchError> {
+        // SAFETY: all three pointers are those of living objects, and the shim keeps none of them.
+        check(unsafe { circuit_copies_start(self.0, to.as_mut_ptr(), from.as_ptr()) })
+    }
+
+    /// Waits until the last copy is done; not for what the device was asked for since.
+    pub(crate) fn finish(&mut self) -> Result<(), TorchError> {
+        // SAFETY: a living object.
+        check(unsafe { circuit_copies_finish(self.0) })
+    }
+
+    /// Lets what the device is asked for from now on wait until the last copy is done.
+    pub(crate) fn before_computing(&mut self) -> Result<(), TorchError> {
+        // SAFETY: a living object.
+        check(unsafe { circuit_copies_before_computing(self.0) })
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        // A copy under way would write into memory that is given up next.
+        let _ = self.finish();
+        // SAFETY: made by `circuit_copies_new`, and given up here.
+        unsafe { circuit_copies_delete(self.0) };
+    }
+}
+
 /// Memory of a CUDA device, in bytes: in tensors now, in tensors at the highest, free, in all.
 pub(crate) fn cuda_memory(device: usize) -> Result<[u64; 4], TorchError> {
     let device = c_int::try_from(device).map_err(|e| refused(format!("device {device}: {e}")))?;
@@ -286,6 +346,12 @@ mod tests {
     fn an_exception_of_libtorch_becomes_an_error() {
         // Without a CUDA library the allocator is not there; with one, this device is not.
         let error = cuda_memory(120).unwrap_err().to_string();
+        assert!(error.starts_with("LibTorch: "), "{error}");
+    }
+
+    #[test]
+    fn copies_need_a_gpu_and_say_so() {
+        let error = Copies::new(120).map(|_| ()).unwrap_err().to_string();
         assert!(error.starts_with("LibTorch: "), "{error}");
     }
 

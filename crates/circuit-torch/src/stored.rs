@@ -31,6 +31,12 @@ impl Stored {
         Self { tensor, in_bytes: self.in_bytes }
     }
 
+    /// The same; its numbers are shared.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        self.view(self.tensor.shallow_clone())
+    }
+
     /// Its shape.
     #[must_use]
     pub fn size(&self) -> Vec<i64> {
@@ -51,6 +57,12 @@ impl Stored {
     #[must_use]
     pub fn device(&self) -> Device {
         self.tensor.device()
+    }
+
+    /// Whether it can be computed with as numbers of a type where it lies, without a copy.
+    #[must_use]
+    pub fn is_ready(&self, kind: Kind) -> bool {
+        self.in_bytes.is_none() && self.tensor.kind() == kind && self.tensor.is_contiguous()
     }
 
     /// A part along a dimension, still in the file.

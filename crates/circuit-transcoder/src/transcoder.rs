@@ -5,7 +5,7 @@
 //! it has one for each layer from its own up. Nothing else tells the two apart.
 
 use crate::TranscoderError;
-use circuit_torch::{Stored, TorchError};
+use circuit_torch::{Conveyor, Stored, TorchError};
 use tch::{Kind, Tensor};
 
 /// How much is held at once when prompts are encoded and decoder rows are read, in numbers. Cuts change no result, but for the
@@ -83,7 +83,32 @@ pub struct ActiveFeatures {
     pub values: Tensor,
 }
 
+impl Activation {
+    fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Relu => Self::Relu,
+            Self::JumpRelu { threshold } => Self::JumpRelu { threshold: threshold.shallow_clone() },
+            &Self::TopK { k } => Self::TopK { k },
+            &Self::ReluTopK { k } => Self::ReluTopK { k },
+            Self::JointTopK { k, norms } => Self::JointTopK { k: *k, norms: norms.shallow_clone() },
+        }
+    }
+}
+
 impl Transcoder {
+    /// The same, for another thread; its numbers are shared.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        Self {
+            W_enc: self.W_enc.shallow_clone(),
+            W_dec: self.W_dec.shallow_clone(),
+            b_enc: self.b_enc.shallow_clone(),
+            b_dec: self.b_dec.shallow_clone(),
+            W_skip: self.W_skip.as_ref().map(Tensor::shallow_clone),
+            activation: self.activation.shallow_clone(),
+        }
+    }
+
     /// Number of features.
     #[must_use]
     pub fn n_features(&self) -> usize {
@@ -286,14 +311,30 @@ impl<'a> Encoder<'a> {
             return Ok(x.linear(W_enc, Some(&self.b_enc)));
         }
         let n_features = self.b_enc.size()[0];
-        let pre = Tensor::empty([x.size()[0], n_features], (x.kind(), x.device()));
-        let mut first = 0;
-        while first < n_features {
-            let len = self.step.min(n_features - first);
-            let W_enc = self.piece(first, len, x)?;
-            pre.narrow(1, first, len).copy_(&x.linear(&W_enc, Some(&self.b_enc.narrow(0, first, len))));
-            self.transcoder.W_enc.narrow(0, first, len)?.release();
-            first += len;
+        let pre = Tensor::f_empty([x.size()[0], n_features], (x.kind(), x.device()))?;
+        let product = |first: i64, W_enc: &Tensor| {
+            let len = W_enc.size()[0];
+            let b_enc = self.b_enc.f_narrow(0, first, len)?;
+            pre.f_narrow(1, first, len)?.f_copy_(&x.f_linear(W_enc, Some(&b_enc))?)
+        };
+        let stored = &self.transcoder.W_enc;
+        let pieces = || (0..n_features).step_by(self.step as usize);
+        let len = |first: i64| self.step.min(n_features - first);
+        if x.device() != stored.device() {
+            // While the device computes with one piece, the next is on its way.
+            let numbers = (self.step * x.size()[1]) as usize;
+            let mut firsts = pieces();
+            return Conveyor::new(numbers, stored.kind(), x.device())?
+                .carry(pieces().map(|first| stored.narrow(0, first, len(first))), |W_enc| {
+                    let first = firsts.next().unwrap_or_default();
+                    product(first, &W_enc.f_to_kind(x.kind())?)?;
+                    Ok(())
+                })
+                .map(|()| pre);
+        }
+        for first in pieces() {
+            product(first, &self.piece(first, len(first), x)?)?;
+            stored.narrow(0, first, len(first))?.release();
         }
         Ok(pre)
     }

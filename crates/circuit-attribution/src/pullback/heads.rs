@@ -16,7 +16,7 @@
 
 use super::level::Attention;
 use super::room::{Gradients, Room};
-use super::{PullBack, Read, descend};
+use super::{PullBack, Read, descend, products};
 use crate::AttributionError;
 use circuit_index::Layer;
 use tch::Tensor;
@@ -26,7 +26,11 @@ impl Attention {
     fn by_head(&self, g: &Tensor) -> Tensor {
         let (pos, d_model) = (g.size()[0], g.size()[1]);
         let (kv, group, d_head, all) = (self.kv_heads, self.group, self.d_head, self.pattern.size()[1]);
-        let z = g.matmul(&self.stream_to_z).view([pos, kv, group, d_head]).permute([1, 2, 0, 3]);
+        let z = g
+            .to_kind(self.stream_to_z.kind())
+            .matmul(&self.stream_to_z)
+            .view([pos, kv, group, d_head])
+            .permute([1, 2, 0, 3]);
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).narrow(3, 0, pos);
         let v = pattern.permute([0, 2, 1, 3]).matmul(&z); // [kv_head, group, key, d_head]
         let value_to_stream = self.value_to_stream.view([kv, 1, d_head, d_model]);
@@ -63,8 +67,8 @@ impl PullBack<'_> {
         let sums = Tensor::f_zeros([n_heads + 1, n_sources], like)?;
         let bypass = sums.narrow(0, n_heads, 1);
 
-        let group = self.group(std::slice::from_ref(read), &[0])?;
-        let room = Room::new(model, (n_heads as usize + 1) * n_pos, 0)?;
+        let group = self.groups(std::slice::from_ref(read))?.remove(0);
+        let room = Room::new(model, (n_heads as usize + 1) * n_pos, products::kind(self.replacement))?;
         let mut g = Gradients::none(&room, 1, n_pos, model.spec().d_model);
         let joining = group.rows(0, 1);
         match read {
@@ -76,7 +80,7 @@ impl PullBack<'_> {
         let nothing = group.rows(0, 0);
         for l in (split_at.get()..top).rev() {
             let level = self.level(l, n_pos)?;
-            level.contract(&g.joined(), &bypass)?;
+            level.contract(&g.factors()?, &bypass)?;
             match l == split_at.get() {
                 true => level.pass_skip(&g.joined())?,
                 false => descend(&level, &mut g, &nothing)?,
@@ -90,7 +94,7 @@ impl PullBack<'_> {
         g.n_joined = n_heads as usize + 1;
         for l in (0..split_at.get()).rev() {
             let level = self.level(l, n_pos)?;
-            level.contract(&g.joined(), &sums)?;
+            level.contract(&g.factors()?, &sums)?;
             descend(&level, &mut g, &nothing)?;
         }
         self.descent(&[])?.contract_tokens(&g.joined(), &sums)?;

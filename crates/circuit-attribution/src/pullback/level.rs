@@ -5,6 +5,7 @@
 //! level is kept without it, and gets it each time ([`Level::with_writes`]). Not here: in which order levels are gone through, and
 //! how rows join ([`super`]).
 
+use super::products::{self, add_product};
 use super::room::{Room, sizes};
 use crate::AttributionError;
 use circuit_index::{Layer, LayerSite, Pos};
@@ -48,7 +49,7 @@ impl Level {
         layer: Layer,
         n_pos: usize,
     ) -> Result<Self, AttributionError> {
-        let written = replacement.writes(layer, n_pos)?;
+        let written = replacement.writes(layer, n_pos)?.f_to_kind(products::kind(replacement))?;
         // One after another in the layer's matrix.
         let writes = self.groups[..n_pos].iter().scan(0, |first, group| {
             let here = written.narrow(0, *first, group.len() as i64);
@@ -68,7 +69,8 @@ impl Level {
         }
     }
 
-    /// `A[row, source] += g[p] · write` for all that is written here: one product per position. `g [row, pos, d_model]`, `sums [row, n]`.
+    /// `A[row, source] += g[p] · write` for all that is written here: one product per position. `g [row, pos, d_model]` as factors, `sums
+    /// [row, n]`.
     pub(super) fn contract(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
         let [rows, n_pos, _] = sizes(g);
         if rows == 0 {
@@ -76,8 +78,8 @@ impl Level {
         }
         let sums = sums.narrow(0, 0, rows);
         for (p, (group, written)) in (0..n_pos).zip(self.groups.iter().zip(&self.writes)) {
-            let mut sums = sums.narrow(1, group.start as i64, group.len() as i64);
-            let _ = sums.f_addmm_(&g.select(1, p), written)?;
+            let sums = sums.narrow(1, group.start as i64, group.len() as i64);
+            add_product(&sums, &g.select(1, p), written)?;
         }
         Ok(())
     }
@@ -190,10 +192,12 @@ impl Attention {
             pattern /= scale.view([1, n_pos, 1]);
         }
         let pattern = pattern.view([kv_heads, group * n_pos, n_pos]).transpose(1, 2).contiguous();
+        let [stream_to_z, pattern, value_to_stream] =
+            [stream_to_z, pattern, value_to_stream].map(|factor| factor.to_kind(products::kind(replacement)));
         Ok(Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head })
     }
 
-    /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]`, over the first `g.size()[1]` positions; both lie
+    /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]` (as factors), over the first `g.size()[1]` positions; both lie
     /// without gaps.
     pub(super) fn mix(&self, g: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
         let [rows, pos, d] = sizes(g);
@@ -228,7 +232,7 @@ impl Attention {
         let [rows, pos, _] = sizes(v);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let all = self.pattern.size()[1];
-        let z = h.f_mm(&self.stream_to_z)?.view([rows, kv, group, d_head]);
+        let z = h.to_kind(self.stream_to_z.kind()).f_mm(&self.stream_to_z)?.view([rows, kv, group, d_head]);
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
         let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]
         v.view([rows, pos, kv, d_head]).f_copy_(&mixed.permute([0, 2, 1, 3]))?;

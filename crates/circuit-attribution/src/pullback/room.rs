@@ -13,34 +13,36 @@ pub(super) fn sizes(tensor: &Tensor) -> [i64; 3] {
 /// Room for the gradients of one group of rows and for what their products pass through, taken once for all groups and layers:
 /// memory that is taken anew comes as pages that the system clears first, which takes as long as a good part of the products.
 pub(super) struct Room {
-    sums: Tensor,
     gradients: Tensor,
+    /// For gradients as factors of products, if those are of another type.
+    factors: Option<Tensor>,
     first: Tensor,
     second: Tensor,
 }
 
 impl Room {
-    /// For gradients at so many positions, all rows taken together, and for so many sums.
-    pub(super) fn new(model: &Model, positions: usize, sums: usize) -> Result<Self, AttributionError> {
+    /// For gradients at so many positions, all rows taken together.
+    pub(super) fn new(model: &Model, positions: usize, factors: Kind) -> Result<Self, AttributionError> {
         let spec = model.spec();
         let heads = spec.layers.iter().map(|layer| layer.attn.n_heads * layer.attn.d_head).max().unwrap_or(0);
-        let flat = |numbers| Tensor::f_empty([numbers as i64], (model.wide_kind(), model.device()));
+        let wide = model.wide_kind();
+        let flat = |numbers, kind| Tensor::f_empty([numbers as i64], (kind, model.device()));
         Ok(Self {
-            sums: flat(sums)?,
-            gradients: flat(positions * spec.d_model)?,
-            first: flat(positions * heads)?,
-            second: flat(positions * heads)?,
+            gradients: flat(positions * spec.d_model, wide)?,
+            factors: (factors != wide).then(|| flat(positions * spec.d_model, factors)).transpose()?,
+            first: flat(positions * heads, factors)?,
+            second: flat(positions * heads, factors)?,
         })
     }
 
-    /// Whether it is enough for so many numbers of gradients and sums.
-    pub(super) fn holds(&self, gradients: usize, sums: usize) -> bool {
-        self.gradients.numel() >= gradients && self.sums.numel() >= sums
+    /// For so many sums.
+    pub(super) fn sums(model: &Model, sums: usize) -> Result<Tensor, AttributionError> {
+        Ok(Tensor::f_empty([sums as i64], (model.wide_kind(), model.device()))?)
     }
 
-    /// Room for sums, `[row, n]`, all zero.
-    pub(super) fn sums(&self, rows: usize, n: usize) -> Tensor {
-        view(&self.sums, &[rows as i64, n as i64]).zero_()
+    /// Whether it is enough for so many numbers of gradients.
+    pub(super) fn holds(&self, gradients: usize) -> bool {
+        self.gradients.numel() >= gradients
     }
 
     /// Room for gradients, `[row, pos, d_model]`, all zero.
@@ -58,7 +60,7 @@ impl Room {
 }
 
 /// The beginning of a flat tensor in another shape.
-fn view(flat: &Tensor, shape: &[i64]) -> Tensor {
+pub(super) fn view(flat: &Tensor, shape: &[i64]) -> Tensor {
     flat.narrow(0, 0, shape.iter().product()).view(shape)
 }
 
@@ -78,6 +80,15 @@ impl<'r> Gradients<'r> {
     /// Those that have joined.
     pub(super) fn joined(&self) -> Tensor {
         self.all.narrow(0, 0, self.n_joined as i64)
+    }
+
+    /// Those that have joined, as factors of products; gone with the next call.
+    pub(super) fn factors(&self) -> Result<Tensor, AttributionError> {
+        let joined = self.joined();
+        let Some(room) = &self.room.factors else { return Ok(joined) };
+        let mut factors = view(room, &joined.size());
+        factors.f_copy_(&joined)?;
+        Ok(factors)
     }
 
     /// `h [row, d_model]` join, each `at [row]` its own position.

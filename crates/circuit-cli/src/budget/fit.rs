@@ -8,7 +8,7 @@ use crate::args::Spare;
 use crate::failure::{Code, Failure};
 use circuit_attribution::budget::{Job, Step};
 use circuit_model::{Model, WeightSizes};
-use circuit_replacement::Cuts;
+use circuit_replacement::{Cuts, Products};
 use circuit_torch::runtime;
 use tch::{Device, Kind};
 
@@ -26,6 +26,14 @@ const FEWEST_NUMBERS: usize = 1 << 20;
 /// Shares of what a phase needs, as divisors: a way that spares so much is taken at once, and one that spares too little never.
 const MUCH: u64 = 8;
 const LITTLE: u64 = 64;
+
+/// How much is done at once where there is memory for it.
+pub(crate) fn usual_cuts(device: Device, products: Products) -> Cuts {
+    match device {
+        Device::Cpu => Cuts { workers: runtime::threads(), products, ..Cuts::default() },
+        _ => Cuts { rows: ROWS_ON_GPU, products, ..Cuts::default() },
+    }
+}
 
 impl Budget {
     /// The usual cuts with all kept, or what fits where that does not: as fine as needed, as long as that is of use. Whether patterns
@@ -57,10 +65,7 @@ impl Budget {
 
     /// What is chosen where there is enough memory.
     fn usual(&self, patterns: Option<bool>) -> Chosen {
-        let cuts = match self.request.device {
-            Device::Cpu => Cuts { workers: runtime::threads(), ..Cuts::default() },
-            _ => Cuts { rows: ROWS_ON_GPU, ..Cuts::default() },
-        };
+        let cuts = usual_cuts(self.request.device, self.request.products);
         let mut chosen = Chosen { cuts, rows: RowsIn::Memory };
         for &spare in &self.request.spare {
             chosen = chosen.without(spare).in_groups_for(spare);

@@ -1,0 +1,30 @@
+//! Products of factors in one type, summed up in another.
+//!
+//! Gradients and sums are always carried in the wide type. With [`Products::Bfloat16`] what is rounded are the two factors of each
+//! product, and what passes between the three products of one layer's attention. Not here: which products there are.
+
+use crate::AttributionError;
+use circuit_replacement::{LocalReplacement, Products};
+use tch::{Device, Kind, Tensor};
+
+/// The type of factors.
+pub(super) fn kind(replacement: &LocalReplacement<'_>) -> Kind {
+    match replacement.cuts().products {
+        Products::Wide => replacement.model().wide_kind(),
+        Products::Bfloat16 => Kind::BFloat16,
+    }
+}
+
+/// `sum += a b` for factors of one type; the sum is wide.
+pub(super) fn add_product(sum: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), AttributionError> {
+    let mut sum = sum.shallow_clone();
+    if a.kind() == sum.kind() {
+        let _ = sum.f_addmm_(a, b)?;
+    } else if matches!(sum.device(), Device::Cuda(_)) && sum.kind() == Kind::Float {
+        // Straight into the sum, not rounded once more on the way.
+        let _ = sum.f_addmm_dtype_out(&sum, a, b, Kind::Float)?;
+    } else {
+        let _ = sum.f_add_(&a.f_mm(b)?)?;
+    }
+    Ok(())
+}
