@@ -127,8 +127,7 @@ impl<'a> LocalReplacement<'a> {
         let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
         let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
         let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
-        let parts =
-            Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts.encode, cuts.keep_writes)?;
+        let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts)?;
         let tokens = tokens.to_vec();
         let mut this = Self { model, transcoders, tokens, ignored, cuts, trace, parts };
         // What is kept is kept as rows need it.

@@ -6,7 +6,7 @@
 
 use crate::ReplacementError;
 use circuit_index::{FeatureId, Pos, SourceOrder, SumOrder};
-use circuit_torch::runtime;
+use circuit_torch::{TorchError, runtime};
 use circuit_transcoder::{ActiveFeatures, Cuts, Transcoder, TranscoderSet};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -47,8 +47,7 @@ impl Parts {
         inputs: &[Tensor],
         outputs: &[Tensor],
         ignored: usize,
-        cuts: Cuts,
-        keep_writes: bool,
+        cuts: crate::Cuts,
     ) -> Result<Self, ReplacementError> {
         let (n_layers, n_pos) = (inputs.len(), inputs[0].size()[0] as usize);
         let mut active = Vec::new();
@@ -64,13 +63,16 @@ impl Parts {
             false => SumOrder::several_layers(&order),
         };
         let positions = positions_of(set, &sum_order, &inputs[0]);
-        let mut kept = keep_writes.then(|| written(set, &found, &sum_order, &positions, &inputs[0], cuts));
+        let mut kept = match cuts.keep_writes {
+            true => Some(written(set, &found, &sum_order, &positions, &inputs[0], cuts)?),
+            false => None,
+        };
 
         let (mut errors, mut unexplained) = (Vec::new(), Vec::new());
         for (l, transcoder) in set.layers().iter().enumerate() {
             let writes = match &kept {
                 Some(kept) => kept[l].shallow_clone(),
-                None => written_at(set, &found, &sum_order, l, n_pos, &inputs[0], cuts),
+                None => written_at(set, &found, &sum_order, l, n_pos, &inputs[0], cuts.encode),
             };
             let error = &outputs[l] - transcoder.reconstruct(&writes, &positions[l], &inputs[l]);
             // No error nodes where there are no features.
@@ -88,7 +90,7 @@ impl Parts {
         let activations = found.iter().map(|features| features.values.shallow_clone()).collect();
         let writes = match kept {
             Some(kept) => Writes::Kept(kept),
-            None => Writes::Anew(found, cuts),
+            None => Writes::Anew(found, cuts.encode),
         };
         Ok(Self { active, activations, order, sum_order, writes, positions, errors, unexplained })
     }
@@ -178,8 +180,8 @@ fn each_write(
     while start < n_active {
         let end = n_active.min(start + step);
         let piece = |t: &Tensor| t.narrow(0, start, end - start);
-        let rows =
-            transcoder.decoder_rows(&piece(&features.indices)) * piece(&features.values).view([-1, 1, 1]);
+        let mut rows = transcoder.decoder_rows(&piece(&features.indices));
+        rows *= piece(&features.values).view([-1, 1, 1]);
         for j in 0..n_outputs {
             take(j, start..end, &rows.select(1, j as i64));
         }
@@ -198,33 +200,77 @@ fn positions_of(set: &TranscoderSet, sum_order: &SumOrder, like: &Tensor) -> Vec
     positions.collect()
 }
 
-/// What features write at each layer; zeros for errors, which are not known yet. Each decoder row is read once.
+/// What features write at each layer; zeros for errors, which are not known yet. Each decoder row is read once. On a CPU so many layers
+/// are read beside one another, if they are small and share nothing.
 fn written(
     set: &TranscoderSet,
     found: &[ActiveFeatures],
     sum_order: &SumOrder,
     positions: &[Tensor],
     like: &Tensor,
-    cuts: Cuts,
-) -> Vec<Tensor> {
+    cuts: crate::Cuts,
+) -> Result<Vec<Tensor>, ReplacementError> {
     let (n_layers, d_model) = (found.len(), like.size()[1]);
     let nothing = |n| Tensor::zeros([n, d_model], (like.kind(), like.device()));
-    let mut writes: Vec<Tensor> = positions.iter().map(|positions| nothing(positions.size()[0])).collect();
-    for (l, (transcoder, features)) in set.layers().iter().zip(found).enumerate() {
-        let outputs = (l..n_layers).take(transcoder.n_outputs());
-        let places = outputs.map(|output| {
-            let places =
-                places_of(sum_order, set, output, l, sum_order.tokens().len(), |own| own.start..own.end - 1);
-            places.to_device(like.device())
+    let writes: Vec<Tensor> = positions.iter().map(|positions| nothing(positions.size()[0])).collect();
+    let layers = set.layers().iter().zip(found).enumerate();
+    let jobs = layers.map(|(l, (transcoder, features))| {
+        let outputs = l..n_layers.min(l + transcoder.n_outputs());
+        let places = outputs.clone().map(|output| {
+            let own = |own: Range<usize>| own.start..own.end - 1;
+            places_of(sum_order, set, output, l, sum_order.tokens().len(), own).to_device(like.device())
         });
-        let places: Vec<Tensor> = places.collect();
+        WritingLayer {
+            transcoder: transcoder.shallow_clone(),
+            features: features.shallow_clone(),
+            places: places.collect(),
+            writes: writes[outputs].iter().map(Tensor::shallow_clone).collect(),
+        }
+    });
+    let together = cuts.workers.min(n_layers);
+    // All of them together hold no more than one piece of a large layer, and no copies of weights.
+    let small = |layer: &WritingLayer| {
+        let numbers = layer.features.indices.numel() * d_model as usize * together;
+        let alone = layer.transcoder.n_outputs() == 1 && layer.transcoder.W_dec.is_ready(like.kind());
+        alone && numbers <= cuts.encode.weights / 8
+    };
+    let mut jobs: Vec<_> = jobs.collect();
+    if together > 1 && like.device() == Device::Cpu && jobs.iter().all(small) {
+        let mut result = Ok(());
+        let work = |(): &mut (), mut layer: WritingLayer| {
+            circuit_torch::guard(|| tch::no_grad(|| layer.write(cuts.encode)))
+        };
+        runtime::side_by_side(&mut vec![(); together], jobs, work, |done| {
+            result = done;
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        result?;
+    } else {
+        jobs.iter_mut().try_for_each(|layer| layer.write(cuts.encode))?;
+    }
+    Ok(writes)
+}
+
+/// A layer whose features write, and where.
+struct WritingLayer {
+    transcoder: Transcoder,
+    features: ActiveFeatures,
+    /// For each layer that is written at: the places of the features,
+    places: Vec<Tensor>,
+    /// and what is written there, filled in place.
+    writes: Vec<Tensor>,
+}
+
+impl WritingLayer {
+    fn write(&mut self, cuts: Cuts) -> Result<(), TorchError> {
+        let Self { transcoder, features, places, writes } = self;
         each_write(transcoder, features, cuts, |j, piece, rows| {
-            if let Some(places) = places.get(j) {
-                let _ = writes[l + j].index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
+            if let (Some(places), Some(writes)) = (places.get(j), writes.get_mut(j)) {
+                let _ = writes.index_copy_(0, &places.narrow(0, piece.start, rows.size()[0]), rows);
             }
         });
+        Ok(())
     }
-    writes
 }
 
 /// The same at one layer, and at the first positions alone.

@@ -83,6 +83,16 @@ pub struct ActiveFeatures {
     pub values: Tensor,
 }
 
+impl ActiveFeatures {
+    /// The same, for another thread; their numbers are shared.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        let [positions, indices, values] =
+            [&self.positions, &self.indices, &self.values].map(Tensor::shallow_clone);
+        Self { positions, indices, values }
+    }
+}
+
 impl Activation {
     fn shallow_clone(&self) -> Self {
         match self {
