@@ -12,7 +12,7 @@ use circuit_intervention::{
 };
 use circuit_model::{Model, Sampling};
 use circuit_replacement::LocalReplacement;
-use circuit_tests::{CASES, Expected, Tolerance, assert_close, demo, fixture};
+use circuit_tests::{CASES, Expected, TRAINED, Tolerance, assert_close, demo, fixture};
 use circuit_transcoder::TranscoderSet;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -315,7 +315,7 @@ fn impossible_edits_are_errors() {
     assert!(matches!(interventions.run(&[], free), Err(InterventionError::NoRequest)));
 }
 
-/// Arguments for the model and set of a case, or of the demo.
+/// Arguments for the model and set in a folder.
 pub(crate) fn folders(root: &std::path::Path) -> Vec<String> {
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     vec!["-m".into(), path("model"), "-t".into(), path("transcoders")]
@@ -331,12 +331,12 @@ const DALLAS: &str = "fact : the capital of the state containing Dallas is";
 fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
     let folder = tempfile::tempdir().unwrap();
     let graph = folder.path().join("graph.safetensors");
-    for case in CASES.iter().copied().chain(["demo"]) {
-        let root = if case == "demo" { demo() } else { fixture(case) };
+    for case in CASES.iter().copied().chain([TRAINED]) {
+        let root = fixture(case);
         let (expected, ids) = (Expected::of(case), Expected::of(case).indices("input_ids"));
         let ids = ids.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let ignored =
-            if case == "demo" { "1".into() } else { expected.count("/zero_positions/1").to_string() };
+            if case == TRAINED { "1".into() } else { expected.count("/zero_positions/1").to_string() };
         let folders = [folders(&root), vec!["--ignored-positions".into(), ignored]].concat();
         let path = graph.to_str().unwrap();
         let made = command(&["attribute", "--prompt-ids", &ids, "-o", path, "--json"], &folders);

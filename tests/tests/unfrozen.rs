@@ -14,7 +14,7 @@ use circuit_intervention::{
 };
 use circuit_model::{Model, ModelError, TokenBatch, Visitor};
 use circuit_replacement::{FrozenPass, LocalReplacement};
-use circuit_tests::{CASES, Expected, demo, fixture};
+use circuit_tests::{CASES, Expected, TRAINED, demo, fixture};
 use circuit_transcoder::TranscoderSet;
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -280,18 +280,19 @@ fn what_is_not_there_cannot_be_removed() {
 /// A guard against a fall, no claim of quality. Two and more layers above, with every fourth feature removed, Pearson's correlation was
 /// 0.745 when this was written, and 0.641 for direct effects; of ranks direct effects had the better one (0.503 against 0.464).
 #[test]
-fn total_effects_predict_the_demo_better_than_direct_ones() {
-    let model = Model::open(&demo().join("model"), Kind::Float, Device::Cpu).unwrap();
+fn total_effects_predict_a_trained_model_better_than_direct_ones() {
+    let folder = fixture(TRAINED);
+    let model = Model::open(&folder.join("model"), Kind::Float, Device::Cpu).unwrap();
     let spec = model.spec();
     let set = TranscoderSet::open(
-        &demo().join("transcoders"),
+        &folder.join("transcoders"),
         spec.n_layers(),
         spec.d_model,
         Kind::Float,
         Device::Cpu,
     )
     .unwrap();
-    let tokens: Vec<_> = Expected::of("demo").indices("input_ids").into_iter().map(TokenId::from).collect();
+    let tokens: Vec<_> = Expected::of(TRAINED).indices("input_ids").into_iter().map(TokenId::from).collect();
     let replacement = LocalReplacement::new(&model, &set, &tokens, 1).unwrap();
     let reads = all_reads(&replacement);
     let rows = PullBack::new(&replacement).unwrap().dense_rows(&reads).unwrap();
