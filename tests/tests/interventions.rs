@@ -372,7 +372,7 @@ fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
 #[test]
 fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
     let folder = tempfile::tempdir().unwrap();
-    let demo_folders = folders(&demo());
+    let trained_folders = folders(&fixture(TRAINED));
     let words = [
         "intervene",
         "-p",
@@ -385,12 +385,12 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
         "2_494@-1",
         "--json",
     ];
-    let output = command(&words, &demo_folders);
+    let output = command(&words, &trained_folders);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let told: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
     let watched = &told["features"][0];
     assert!(watched["before"].as_f64().unwrap() > watched["after"].as_f64().unwrap() + 0.5, "{told}");
-    let plain = command(&["intervene", "-p", DALLAS, "--set", "0_0@1:3=1.5"], &demo_folders);
+    let plain = command(&["intervene", "-p", DALLAS, "--set", "0_0@1:3=1.5"], &trained_folders);
     assert!(text(&plain.stdout).contains("0_0@1:3 set to 1.5"), "{}", text(&plain.stdout));
     let groups = [
         "intervene",
@@ -402,7 +402,7 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
         "nowhere",
     ]
     .map(str::to_owned);
-    let groups = command(&groups.iter().map(String::as_str).collect::<Vec<_>>(), &demo_folders);
+    let groups = command(&groups.iter().map(String::as_str).collect::<Vec<_>>(), &trained_folders);
     assert!(
         groups.status.code() == Some(2) && text(&groups.stderr).contains("there are: "),
         "{}",
@@ -451,7 +451,7 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
 
 #[test]
 fn generate_writes_on_with_edits_and_without() {
-    let folders = folders(&demo());
+    let folders = folders(&fixture(TRAINED));
     let prompt = ["generate", "-p", DALLAS, "--max-new-tokens", "3", "--json"];
     let said = |more: &[&str]| {
         let output = command(&[&prompt[..], more].concat(), &folders);
@@ -481,9 +481,9 @@ fn generate_writes_on_with_edits_and_without() {
 
 #[test]
 fn bad_edits_are_refused_on_the_command_line() {
-    let demo_folders = folders(&demo());
+    let trained_folders = folders(&fixture(TRAINED));
     let refused = |words: &[&str], says: &str| {
-        let output = command(&[&["intervene", "-p", DALLAS], words].concat(), &demo_folders);
+        let output = command(&[&["intervene", "-p", DALLAS], words].concat(), &trained_folders);
         let stderr = text(&output.stderr);
         assert!(matches!(output.status.code(), Some(2 | 3)) && stderr.contains(says), "{words:?}: {stderr}");
         assert!(text(&output.stdout).is_empty());
