@@ -446,7 +446,7 @@ fn a_view_goes_over_to_a_new_graph() {
     assert!(with_view("first", view.to_str().unwrap()).status.success());
     let read = |name: &str| serde_json::from_slice::<Value>(&std::fs::read(at(name)).unwrap()).unwrap();
     let first = read("graphs/first.json");
-    assert_eq!(first["qParams"]["supernodes"][0][0], "Texas city");
+    assert_eq!(first["qParams"]["supernodes"][0][0], "Texas");
     // Everything that the demo pins is in its graph.
     let ids: Vec<_> = first["nodes"].as_array().unwrap().iter().map(|node| &node["node_id"]).collect();
     assert!(first["qParams"]["pinnedIds"].as_array().unwrap().iter().all(|pin| ids.contains(&pin)));
