@@ -31,9 +31,9 @@ pub const CASES: [&str; 11] = [
     "gpt_oss-clt-jumprelu",
 ];
 
-/// The trained model that the project carries has its expected values in this folder of `tests/fixtures`; its files are
-/// in [`demo`].
-pub const DEMO: &str = "demo";
+/// The case with a trained model: the first demo, kept when the one in [`demo`] took its place, since what the Python reference
+/// computes on it is known. It has no `tokenization.json` and no graph files.
+pub const TRAINED: &str = "trained";
 
 /// The folder of a fixture.
 #[must_use]
@@ -72,7 +72,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The expected values of a case, or of [`DEMO`].
+    /// The expected values of a case, or of [`TRAINED`].
     ///
     /// # Panics
     /// If they are not there.
@@ -329,12 +329,12 @@ mod tests {
 
     #[test]
     fn every_fixture_is_there_and_fits_itself() {
-        for case in CASES.into_iter().chain([DEMO]) {
+        for case in CASES.into_iter().chain([TRAINED]) {
             let expected = Expected::of(case);
             for graph in ["", "limited."] {
                 let name = format!("{graph}rows");
                 if !expected.has(&name) {
-                    assert_eq!((case, graph), (DEMO, "limited."));
+                    assert_eq!((case, graph), (TRAINED, "limited."));
                     continue;
                 }
                 let (layout, (shape, rows)) = (expected.layout(graph), expected.f32(&name));
@@ -346,7 +346,7 @@ mod tests {
             for i in 0..expected.at("/prune").as_array().unwrap().len() {
                 let kept = expected.indices(&format!("prune{i}.kept_nodes"));
                 assert!(kept.iter().all(|&node| node < layout.n_nodes()), "{case}");
-                if case != DEMO {
+                if case != TRAINED {
                     assert_eq!(kept.len(), expected.count(&format!("/prune/{i}/nodes_kept")), "{case}");
                     let edges = expected.indices(&format!("prune{i}.kept_edges"));
                     assert_eq!(edges.len(), 2 * expected.count(&format!("/prune/{i}/edges_kept")), "{case}");
@@ -356,10 +356,9 @@ mod tests {
                     assert!(edges.iter().all(|&[_, source]| source < layout.n_sources()), "{case}");
                 }
             }
-            let (dir, file) =
-                if case == DEMO { (demo(), "README.md") } else { (fixture(case), "graph.json") };
+            let file = if case == TRAINED { "expected.json" } else { "graph.json" };
             for path in ["model/config.json", "transcoders/config.yaml", file] {
-                assert!(dir.join(path).is_file(), "{case}: {path}");
+                assert!(fixture(case).join(path).is_file(), "{case}: {path}");
             }
         }
         assert!(fixture("llama-plt-relu").join("graph.pt").is_file());

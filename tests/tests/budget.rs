@@ -18,7 +18,7 @@ use circuit_model::Model;
 use circuit_replacement::{Cuts, LocalReplacement};
 use circuit_tests::CASES;
 use circuit_tests::sparse::{SparseFile, cross_layer_set};
-use circuit_tests::{demo, fixture};
+use circuit_tests::{TRAINED, fixture};
 use circuit_transcoder::TranscoderSet;
 use serde_json::Value;
 use std::io::Write;
@@ -29,9 +29,9 @@ use zip::write::SimpleFileOptions;
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 const MIB: u64 = 1 << 20;
 
-/// `attribute --json` on the demo's model, with a set; the result's `memory`.
+/// `attribute --json` on the trained model, with a set; the result's `memory`.
 fn traced(set: &Path, more: &[&str]) -> Value {
-    let model = demo().join("model");
+    let model = fixture(TRAINED).join("model");
     let mut args =
         vec!["attribute", "-m", model.to_str().unwrap(), "-t", set.to_str().unwrap(), "-p", PROMPT];
     args.extend(["--json", "--device", "cpu"]);
@@ -56,8 +56,8 @@ fn beyond_the_program(memory: &Value) -> (u64, u64) {
 }
 
 #[test]
-fn the_estimate_for_the_demo_is_near_what_is_measured() {
-    let memory = traced(&demo().join("transcoders"), &[]);
+fn the_estimate_for_a_trained_model_is_near_what_is_measured() {
+    let memory = traced(&fixture(TRAINED).join("transcoders"), &[]);
     let measured = number(&memory, "/measured/peak_resident_bytes") as f64;
     // From headers alone, and once features are counted.
     for plan in ["planned", "counted"] {
@@ -140,7 +140,7 @@ fn arrays_of_an_npz_are_read_layer_by_layer() {
 
 #[test]
 fn what_cannot_fit_is_refused_before_weights_are_read() {
-    let (model, set) = (demo().join("model"), demo().join("transcoders"));
+    let (model, set) = (fixture(TRAINED).join("model"), fixture(TRAINED).join("transcoders"));
     let attribute = |more: &[&str]| {
         let folders = ["attribute", "-m", model.to_str().unwrap(), "-t", set.to_str().unwrap(), "-p", PROMPT];
         run(&[&folders[..], more].concat())
@@ -334,7 +334,7 @@ fn what_is_made_anew_is_what_was_kept() {
 /// A longer prompt than the demo's model was trained for, so that what can be spared is a good part of all.
 #[test]
 fn what_is_spared_is_planned_and_the_graph_stays() {
-    let (dir, demo) = (tempfile::tempdir().unwrap(), demo());
+    let (dir, demo) = (tempfile::tempdir().unwrap(), fixture(TRAINED));
     let model = dir.path().join("model");
     std::fs::create_dir(&model).unwrap();
     for entry in std::fs::read_dir(demo.join("model")).unwrap() {

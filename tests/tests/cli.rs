@@ -1,6 +1,6 @@
 //! The command line as a user meets it: exit codes, what is said, and what lies on disk afterwards.
 
-use circuit_tests::{demo, fixture};
+use circuit_tests::{TRAINED, demo, fixture};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -74,7 +74,7 @@ fn edit_json(path: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn a_set_that_names_the_wrong_site_is_told_the_right_one() {
-    let folder = copy(&demo());
+    let folder = copy(&fixture(TRAINED));
     let config = folder.path().join("transcoders/config.yaml");
     let yaml = std::fs::read_to_string(&config).unwrap();
     std::fs::write(
@@ -92,12 +92,14 @@ fn a_set_that_names_the_wrong_site_is_told_the_right_one() {
 }
 
 #[test]
-fn the_demo_is_traced_told_and_written() {
+fn a_trained_model_is_traced_told_and_written() {
     let dir = tempfile::tempdir().unwrap();
     let (raw, pt) = (dir.path().join("g.safetensors"), dir.path().join("g.pt"));
     let (folder, raw, pt) = (dir.path().to_str().unwrap(), raw.to_str().unwrap(), pt.to_str().unwrap());
-    let output =
-        attribute(&demo(), &["-p", PROMPT, "--slug", "dallas", "--graph_file_dir", folder, "-o", raw]);
+    let output = attribute(
+        &fixture(TRAINED),
+        &["-p", PROMPT, "--slug", "dallas", "--graph_file_dir", folder, "-o", raw],
+    );
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
     for part in
@@ -125,7 +127,7 @@ fn the_demo_is_traced_told_and_written() {
 
     // Few features, for machines, as .pt; habits from Python are accepted.
     let few = ["--json", "--max_feature_nodes", "20", "--lazy-decoder", "--verbose", "-p", PROMPT, "-o", pt];
-    let output = attribute(&demo(), &few);
+    let output = attribute(&fixture(TRAINED), &few);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["selected_features"], 20);
     assert!(found["unselected_influence"].as_f64().unwrap() > 0.0);
@@ -173,7 +175,7 @@ fn prompts_come_as_text_ids_or_files() {
     let file = dir.path().join("p.txt");
     std::fs::write(&file, PROMPT).unwrap();
     let by = |args: &[&str]| {
-        let output = attribute(&demo(), &[args, &["--json", "--max-feature-nodes", "0"]].concat());
+        let output = attribute(&fixture(TRAINED), &[args, &["--json", "--max-feature-nodes", "0"]].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
@@ -187,9 +189,9 @@ fn prompts_come_as_text_ids_or_files() {
 
 #[test]
 fn impossible_arguments_are_refused_before_any_work() {
-    let demo = demo();
+    let trained = fixture(TRAINED);
     let p = ["-p", PROMPT];
-    let with = |more: &[&str]| attribute(&demo, &[&p[..], more].concat());
+    let with = |more: &[&str]| attribute(&trained, &[&p[..], more].concat());
     refused(&with(&["--node-threshold", "1.5"]), 2, &["node", "1.5"]);
     refused(&with(&["--edge_threshold", "-0.1"]), 2, &["edge", "-0.1"]);
     refused(&with(&["--desired-logit-prob", "2"]), 2, &["--desired-logit-prob"]);
@@ -197,7 +199,7 @@ fn impossible_arguments_are_refused_before_any_work() {
     refused(&with(&["--slug", "x"]), 2, &["--graph-file-dir"]);
     refused(&with(&["--slug", "../x", "--graph-file-dir", "."]), 2, &["../x"]);
     refused(&with(&["-o", "x.json"]), 2, &[".safetensors or .pt"]);
-    refused(&attribute(&demo, &[]), 2, &["no prompt"]);
+    refused(&attribute(&trained, &[]), 2, &["no prompt"]);
     refused(
         &run(&["attribute", "-m", "google/gemma-2-2b", "-t", "owner/no-such-set", "-p", "a", "--offline"]),
         3,
@@ -207,14 +209,14 @@ fn impossible_arguments_are_refused_before_any_work() {
     refused(&with(&["--max-n-logits", "594"]), 4, &["594", "593"]);
     refused(&with(&["--target-ids", "7,593"]), 4, &["593"]);
     refused(&with(&["--target-strings", "Dallas Austin"]), 4, &["Dallas Austin"]);
-    refused(&attribute(&demo, &["-p", ""]), 4, &["no tokens"]);
-    refused(&attribute(&demo, &["-p", &"the ".repeat(64)]), 4, &["65", "64"]);
-    refused(&attribute(&demo, &["--prompt-ids", "1,9999"]), 4, &["9999"]);
+    refused(&attribute(&trained, &["-p", ""]), 4, &["no tokens"]);
+    refused(&attribute(&trained, &["-p", &"the ".repeat(64)]), 4, &["65", "64"]);
+    refused(&attribute(&trained, &["--prompt-ids", "1,9999"]), 4, &["9999"]);
 }
 
 #[test]
 fn damaged_models_and_sets_are_refused_by_name() {
-    let from = demo();
+    let from = fixture(TRAINED);
     let fresh = || copy(&from);
     let fails =
         |dir: &tempfile::TempDir, says: &[&str]| refused(&attribute(dir.path(), &["-p", PROMPT]), 3, says);
@@ -274,21 +276,25 @@ fn an_output_that_cannot_be_written_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(at("file"), "mine").unwrap();
-    refused(&attribute(&demo(), &["-p", PROMPT, "-o", &at("file/g.safetensors")]), 5, &["is not a folder"]);
-    let json = ["-p", PROMPT, "--slug", "s", "--graph-file-dir", &at("file/graphs")];
-    refused(&attribute(&demo(), &json), 5, &["is not a folder"]);
     refused(
-        &attribute(&demo(), &["-p", PROMPT, "-o", &at("g.pt"), "--pt-limit", "1K"]),
+        &attribute(&fixture(TRAINED), &["-p", PROMPT, "-o", &at("file/g.safetensors")]),
+        5,
+        &["is not a folder"],
+    );
+    let json = ["-p", PROMPT, "--slug", "s", "--graph-file-dir", &at("file/graphs")];
+    refused(&attribute(&fixture(TRAINED), &json), 5, &["is not a folder"]);
+    refused(
+        &attribute(&fixture(TRAINED), &["-p", PROMPT, "-o", &at("g.pt"), "--pt-limit", "1K"]),
         5,
         &["g.pt", "limit"],
     );
 
     // A limit on the size of files ends the write, not the process, and the old file stays.
     std::fs::write(at("g.safetensors"), "old").unwrap();
-    let (demo, out) = (demo(), at("g.safetensors"));
-    let demo = demo.to_str().unwrap();
+    let (trained, out) = (fixture(TRAINED), at("g.safetensors"));
+    let trained = trained.to_str().unwrap();
     let script = format!(
-        "ulimit -f 100; exec {} attribute -m {demo}/model -t {demo}/transcoders -p '{PROMPT}' -o {out}",
+        "ulimit -f 100; exec {} attribute -m {trained}/model -t {trained}/transcoders -p '{PROMPT}' -o {out}",
         binary().display()
     );
     refused(&Command::new("bash").args(["-c", &script]).output().unwrap(), 5, &["g.safetensors", "write"]);
@@ -300,7 +306,7 @@ fn an_output_that_cannot_be_written_leaves_nothing_behind() {
 
 #[test]
 fn a_wrong_site_is_noticed() {
-    let dir = copy(&demo());
+    let dir = copy(&fixture(TRAINED));
     let path = dir.path().join("transcoders/config.yaml");
     let config = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, config.replace("mlp.hook_in", "hook_resid_mid")).unwrap();
@@ -315,7 +321,7 @@ fn flags_behind_target_strings_are_flags() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().to_str().unwrap();
     let output = attribute(
-        &demo(),
+        &fixture(TRAINED),
         &["--target-strings", "Austin", "--target_strings", "Sacramento", "-p", PROMPT, "--slug", "s"]
             .into_iter()
             .chain(["--graph-file-dir", folder, "--max-feature-nodes", "0", "--json", "--verbose"])
@@ -332,11 +338,11 @@ fn flags_behind_target_strings_are_flags() {
 fn a_full_or_closed_stream_loses_no_file_and_no_result_silently() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("g.safetensors");
-    let (demo, out) = (demo(), out.to_str().unwrap());
+    let (trained, out) = (fixture(TRAINED), out.to_str().unwrap());
     let shell = |redirect: &str| {
-        let demo = demo.to_str().unwrap();
+        let trained = trained.to_str().unwrap();
         let command = format!(
-            "{} attribute -m {demo}/model -t {demo}/transcoders -p '{PROMPT}' --max-feature-nodes 0 -o {out} {redirect}",
+            "{} attribute -m {trained}/model -t {trained}/transcoders -p '{PROMPT}' --max-feature-nodes 0 -o {out} {redirect}",
             binary().display()
         );
         Command::new("bash").args(["-c", &command]).output().unwrap()
@@ -386,7 +392,7 @@ fn what_cannot_be_written_is_refused_before_the_rows() {
         std::fs::create_dir(at(folder)).unwrap();
     }
     let with = |more: &[&str]| {
-        let output = attribute(&demo(), &[&["-p", PROMPT][..], more].concat());
+        let output = attribute(&fixture(TRAINED), &[&["-p", PROMPT][..], more].concat());
         assert!(!text(&output.stderr).contains("s in all"), "{}", text(&output.stderr));
         output
     };
@@ -440,7 +446,7 @@ fn a_view_goes_over_to_a_new_graph() {
     assert!(with_view("first", view.to_str().unwrap()).status.success());
     let read = |name: &str| serde_json::from_slice::<Value>(&std::fs::read(at(name)).unwrap()).unwrap();
     let first = read("graphs/first.json");
-    assert_eq!(first["qParams"]["supernodes"][0][0], "Texas city");
+    assert_eq!(first["qParams"]["supernodes"][0][0], "Texas");
     // Everything that the demo pins is in its graph.
     let ids: Vec<_> = first["nodes"].as_array().unwrap().iter().map(|node| &node["node_id"]).collect();
     assert!(first["qParams"]["pinnedIds"].as_array().unwrap().iter().all(|pin| ids.contains(&pin)));

@@ -10,7 +10,7 @@ use circuit_attribution::{Part, PullBack, QueryKey, Read};
 use circuit_index::{Layer, LayerSite, Pos, Site};
 use circuit_model::{Hooks, TokenBatch};
 use circuit_replacement::{FrozenPass, LocalReplacement};
-use circuit_tests::{CASES, demo, fixture};
+use circuit_tests::{CASES, TRAINED, fixture};
 use proptest::prelude::*;
 use tch::{IndexOp, Kind, Tensor};
 
@@ -226,11 +226,11 @@ fn what_is_not_there_is_an_error() {
     });
 }
 
-/// The raw graph of the demo prompt, and the program's arguments for its model and set.
-fn demo_graph(folder: &std::path::Path) -> (String, Vec<String>) {
-    let graph = folder.join("demo.safetensors").to_str().unwrap().to_owned();
+/// The raw graph of the prompt about Dallas, and the program's arguments for its model and set.
+fn trained_graph(folder: &std::path::Path) -> (String, Vec<String>) {
+    let graph = folder.join("trained.safetensors").to_str().unwrap().to_owned();
     let folders = ["-m", "model", "-t", "transcoders"].map(|word| {
-        if word.starts_with('-') { word.into() } else { demo().join(word).to_str().unwrap().into() }
+        if word.starts_with('-') { word.into() } else { fixture(TRAINED).join(word).to_str().unwrap().into() }
     });
     let prompt = ["-p", DALLAS, "-o", &graph, "--json"].map(String::from);
     let arguments = [vec!["attribute".into()], folders.to_vec(), prompt.to_vec()].concat();
@@ -244,7 +244,7 @@ const DALLAS: &str = "fact : the capital of the state containing Dallas is";
 #[test]
 fn edges_paths_and_scores_are_explained_from_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
-    let (graph, folders) = demo_graph(folder.path());
+    let (graph, folders) = trained_graph(folder.path());
     let command = |words: &[&str], with_folders: bool| {
         let folders = folders.iter().map(String::as_str).filter(|_| with_folders);
         run(&words.iter().copied().chain(folders).collect::<Vec<_>>())
@@ -314,7 +314,7 @@ fn edges_paths_and_scores_are_explained_from_the_command_line() {
 #[test]
 fn a_graph_of_another_model_is_not_explained() {
     let folder = tempfile::tempdir().unwrap();
-    let (graph, _) = demo_graph(folder.path());
+    let (graph, _) = trained_graph(folder.path());
     let (model, set) = (fixture(CASES[0]).join("model"), fixture(CASES[0]).join("transcoders"));
     let output = run(&[
         "explain-edge",

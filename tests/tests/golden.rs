@@ -6,14 +6,10 @@ use circuit_index::{Layer, LayerSite, Site, TokenId};
 use circuit_model::tokenizer::Tokenizer;
 use circuit_model::{Hooks, Model, TokenBatch};
 use circuit_replacement::LocalReplacement;
-use circuit_tests::{CASES, DEMO, Expected, SCORE, Tolerance, assert_close, demo, fixture};
+use circuit_tests::{CASES, Expected, SCORE, TRAINED, Tolerance, assert_close, fixture};
 use circuit_transcoder::TranscoderSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-fn folder(case: &str) -> PathBuf {
-    if case == DEMO { demo() } else { fixture(case) }
-}
 
 fn open(folder: &Path, kind: Kind) -> (Model, TranscoderSet) {
     open_with(folder, "transcoders", kind)
@@ -98,7 +94,7 @@ fn graph(replacement: &LocalReplacement<'_>, choice: &TargetChoice, attribution:
 }
 
 /// Cumulative shares, where nodes of equal influence (to fp32) may stand in either order: the seeds of the tiny cases were
-/// chosen so that there are none, the trained demo has two.
+/// chosen so that there are none, the trained model's has two.
 fn check_ranked(influence: &[f64], found: &[f64], wanted: &[f32]) {
     let sorted = |values: Vec<f64>| {
         let mut values = values;
@@ -115,7 +111,7 @@ fn check_ranked(influence: &[f64], found: &[f64], wanted: &[f32]) {
 
 fn forward_and_sites(case: &str) {
     let expected = Expected::of(case);
-    let (model, set) = open(&folder(case), Kind::Float);
+    let (model, set) = open(&fixture(case), Kind::Float);
     let tokens = TokenBatch::new(&tokens(&expected), &model).unwrap();
     let n_layers = model.spec().n_layers();
     let at = |site| move |l: usize| Site::Block(Layer::from(l), site);
@@ -142,8 +138,8 @@ fn forward_and_sites(case: &str) {
 
 fn graph_of(case: &str, set: &str) {
     let expected = Expected::of(case);
-    let (model, set) = open_with(&folder(case), set, Kind::Float);
-    let ignored = if case == DEMO { 1 } else { expected.count("/zero_positions/1") };
+    let (model, set) = open_with(&fixture(case), set, Kind::Float);
+    let ignored = if case == TRAINED { 1 } else { expected.count("/zero_positions/1") };
     // That a checkpoint is instruction-tuned stands in its name alone, so there the user says it.
     if !case.contains("-it-") {
         assert_eq!(ignored, model.spec().ignored_positions, "{case}");
@@ -158,7 +154,7 @@ fn graph_of(case: &str, set: &str) {
         assert_close(&format!("{case} errors"), &errors, &expected.f32("error_vectors").1, Tolerance::Tensor);
     }
 
-    let choice = if case == DEMO {
+    let choice = if case == TRAINED {
         TargetChoice::Automatic { max_n_logits: 10, desired_logit_prob: 0.95 }
     } else {
         automatic(&expected)
@@ -187,7 +183,7 @@ fn graph_of(case: &str, set: &str) {
     let graph = graph(&replacement, &choice, all);
     graph.validate().unwrap();
     let found = scores(&graph);
-    if case != DEMO {
+    if case != TRAINED {
         assert_close(case, &[found.replacement.unwrap()], &[expected.number("/replacement_score")], SCORE);
         assert_close(case, &[found.completeness.unwrap()], &[expected.number("/completeness_score")], SCORE);
     }
@@ -197,7 +193,7 @@ fn graph_of(case: &str, set: &str) {
             continue;
         }
         let (node, edge) = match case {
-            DEMO => (0.8, 0.98),
+            TRAINED => (0.8, 0.98),
             _ => {
                 let at = |what: &str| expected.number(&format!("/prune/{i}/{what}"));
                 (at("node_threshold"), at("edge_threshold"))
@@ -211,7 +207,7 @@ fn graph_of(case: &str, set: &str) {
             assert_eq!(edges, expected.indices(&name("kept_edges")), "{case} prune{i}");
         }
         let (found, wanted) = (pruned.cumulative(), expected.f32(&name("cumulative_scores")).1);
-        if case == DEMO {
+        if case == TRAINED {
             check_ranked(pruned.influence(), found, &wanted);
         } else {
             assert_close(case, found, &wanted, SCORE);
@@ -230,8 +226,8 @@ fn graphs_are_the_reference_s() {
 }
 
 #[test]
-fn the_demo_graph_is_the_reference_s() {
-    graph_of(DEMO, "transcoders");
+fn the_graph_of_a_trained_model_is_the_reference_s() {
+    graph_of(TRAINED, "transcoders");
 }
 
 #[test]
@@ -243,8 +239,8 @@ fn the_graph_of_an_npz_set_is_the_reference_s() {
 fn targets_can_be_ids_strings_and_directions() {
     let case = "llama-plt-relu";
     let expected = Expected::of(case);
-    let (model, set) = open(&folder(case), Kind::Float);
-    let tokenizer = Tokenizer::open(&folder(case).join("model")).unwrap();
+    let (model, set) = open(&fixture(case), Kind::Float);
+    let tokenizer = Tokenizer::open(&fixture(case).join("model")).unwrap();
     let replacement = LocalReplacement::new(&model, &set, &tokens(&expected), 1).unwrap();
     let given = |way: &str| expected.at(&format!("/custom_targets/{way}/given")).as_array().unwrap().clone();
     let ids = given("token_ids").iter().map(|id| TokenId(id.as_u64().unwrap() as u32)).collect();
@@ -295,8 +291,8 @@ fn targets_can_be_ids_strings_and_directions() {
 #[test]
 fn two_runs_are_equal_bit_by_bit() {
     let run = || {
-        let (model, set) = open(&demo(), Kind::Float);
-        let replacement = LocalReplacement::new(&model, &set, &tokens(&Expected::of(DEMO)), 1).unwrap();
+        let (model, set) = open(&fixture(TRAINED), Kind::Float);
+        let replacement = LocalReplacement::new(&model, &set, &tokens(&Expected::of(TRAINED)), 1).unwrap();
         let choice = TargetChoice::Automatic { max_n_logits: 10, desired_logit_prob: 0.95 };
         let targets = choice.resolve(&replacement).unwrap();
         let config = AttributeConfig { max_feature_nodes: Some(100), batch_size: 16, update_interval: 1 };
@@ -307,10 +303,10 @@ fn two_runs_are_equal_bit_by_bit() {
 }
 
 #[test]
-fn bf16_agrees_with_fp32_on_the_demo() {
+fn bf16_agrees_with_fp32_on_a_trained_model() {
     let run = |kind| {
-        let (model, set) = open(&demo(), kind);
-        let replacement = LocalReplacement::new(&model, &set, &tokens(&Expected::of(DEMO)), 1).unwrap();
+        let (model, set) = open(&fixture(TRAINED), kind);
+        let replacement = LocalReplacement::new(&model, &set, &tokens(&Expected::of(TRAINED)), 1).unwrap();
         let choice = TargetChoice::Automatic { max_n_logits: 10, desired_logit_prob: 0.95 };
         let targets = choice.resolve(&replacement).unwrap();
         let found = attribute(&replacement, &targets, ALL, |_| {}).unwrap();

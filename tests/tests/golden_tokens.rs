@@ -1,8 +1,8 @@
-//! Tokens: every recorded prompt of the golden cases and the demo's, against what Python makes of them.
+//! Tokens: every recorded prompt of the golden cases and the trained model's, against what Python makes of them.
 
 use circuit_index::TokenId;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
-use circuit_tests::{CASES, DEMO, Expected, demo, fixture, json};
+use circuit_tests::{CASES, Expected, TRAINED, fixture, json};
 use serde_json::{Value, from_value};
 
 fn open(case: &str) -> Tokenizer {
@@ -69,8 +69,9 @@ fn prompts_and_targets_of_the_cases() {
 }
 
 #[test]
-fn the_demo_prompt_has_one_token_a_word() {
-    let (tokenizer, expected) = (Tokenizer::open(&demo().join("model")).unwrap(), Expected::of(DEMO));
+fn the_trained_model_s_prompt_has_one_token_a_word() {
+    let (tokenizer, expected) =
+        (Tokenizer::open(&fixture(TRAINED).join("model")).unwrap(), Expected::of(TRAINED));
     let found = tokenizer.encode_prompt(expected.text("/prompt")).unwrap();
     let recorded: Vec<_> = expected.indices("input_ids").into_iter().map(TokenId::from).collect();
     assert_eq!(found.tokens, recorded);

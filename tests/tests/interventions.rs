@@ -12,7 +12,7 @@ use circuit_intervention::{
 };
 use circuit_model::{Model, Sampling};
 use circuit_replacement::LocalReplacement;
-use circuit_tests::{CASES, Expected, Tolerance, assert_close, demo, fixture};
+use circuit_tests::{CASES, Expected, TRAINED, Tolerance, assert_close, demo, fixture};
 use circuit_transcoder::TranscoderSet;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -315,7 +315,7 @@ fn impossible_edits_are_errors() {
     assert!(matches!(interventions.run(&[], free), Err(InterventionError::NoRequest)));
 }
 
-/// Arguments for the model and set of a case, or of the demo.
+/// Arguments for the model and set in a folder.
 pub(crate) fn folders(root: &std::path::Path) -> Vec<String> {
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     vec!["-m".into(), path("model"), "-t".into(), path("transcoders")]
@@ -331,12 +331,12 @@ const DALLAS: &str = "fact : the capital of the state containing Dallas is";
 fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
     let folder = tempfile::tempdir().unwrap();
     let graph = folder.path().join("graph.safetensors");
-    for case in CASES.iter().copied().chain(["demo"]) {
-        let root = if case == "demo" { demo() } else { fixture(case) };
+    for case in CASES.iter().copied().chain([TRAINED]) {
+        let root = fixture(case);
         let (expected, ids) = (Expected::of(case), Expected::of(case).indices("input_ids"));
         let ids = ids.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let ignored =
-            if case == "demo" { "1".into() } else { expected.count("/zero_positions/1").to_string() };
+            if case == TRAINED { "1".into() } else { expected.count("/zero_positions/1").to_string() };
         let folders = [folders(&root), vec!["--ignored-positions".into(), ignored]].concat();
         let path = graph.to_str().unwrap();
         let made = command(&["attribute", "--prompt-ids", &ids, "-o", path, "--json"], &folders);
@@ -372,7 +372,7 @@ fn verify_passes_on_true_graphs_and_fails_where_one_entry_was_changed() {
 #[test]
 fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
     let folder = tempfile::tempdir().unwrap();
-    let demo_folders = folders(&demo());
+    let trained_folders = folders(&fixture(TRAINED));
     let words = [
         "intervene",
         "-p",
@@ -385,12 +385,12 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
         "2_494@-1",
         "--json",
     ];
-    let output = command(&words, &demo_folders);
+    let output = command(&words, &trained_folders);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let told: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
     let watched = &told["features"][0];
     assert!(watched["before"].as_f64().unwrap() > watched["after"].as_f64().unwrap() + 0.5, "{told}");
-    let plain = command(&["intervene", "-p", DALLAS, "--set", "0_0@1:3=1.5"], &demo_folders);
+    let plain = command(&["intervene", "-p", DALLAS, "--set", "0_0@1:3=1.5"], &trained_folders);
     assert!(text(&plain.stdout).contains("0_0@1:3 set to 1.5"), "{}", text(&plain.stdout));
     let groups = [
         "intervene",
@@ -402,7 +402,7 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
         "nowhere",
     ]
     .map(str::to_owned);
-    let groups = command(&groups.iter().map(String::as_str).collect::<Vec<_>>(), &demo_folders);
+    let groups = command(&groups.iter().map(String::as_str).collect::<Vec<_>>(), &trained_folders);
     assert!(
         groups.status.code() == Some(2) && text(&groups.stderr).contains("there are: "),
         "{}",
@@ -451,7 +451,7 @@ fn intervene_tells_before_and_after_and_writes_what_the_reference_has() {
 
 #[test]
 fn generate_writes_on_with_edits_and_without() {
-    let folders = folders(&demo());
+    let folders = folders(&fixture(TRAINED));
     let prompt = ["generate", "-p", DALLAS, "--max-new-tokens", "3", "--json"];
     let said = |more: &[&str]| {
         let output = command(&[&prompt[..], more].concat(), &folders);
@@ -481,9 +481,9 @@ fn generate_writes_on_with_edits_and_without() {
 
 #[test]
 fn bad_edits_are_refused_on_the_command_line() {
-    let demo_folders = folders(&demo());
+    let trained_folders = folders(&fixture(TRAINED));
     let refused = |words: &[&str], says: &str| {
-        let output = command(&[&["intervene", "-p", DALLAS], words].concat(), &demo_folders);
+        let output = command(&[&["intervene", "-p", DALLAS], words].concat(), &trained_folders);
         let stderr = text(&output.stderr);
         assert!(matches!(output.status.code(), Some(2 | 3)) && stderr.contains(says), "{words:?}: {stderr}");
         assert!(text(&output.stdout).is_empty());

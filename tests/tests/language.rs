@@ -19,7 +19,10 @@ fn settings() -> LanguageSettings {
         context_weight: 0.1,
         silent_attention: vec![0],
         embedding_norm: Some(0.5),
-        embedding_rate: 0.5,
+        embedding_left: 0.5,
+        embedding_falls: 0.5,
+        free_rows: vec![TokenId(10)],
+        embedding_decay: 0.1,
         first_scale: 0.05,
         seed: 3,
     }
@@ -80,7 +83,15 @@ fn loss_falls_the_seed_decides_and_the_written_model_opens() {
     let said = predict(&model, None, &prompts, 1).unwrap();
     let right = documents.iter().zip(&said).filter(|(d, s)| d[4] == **s).count();
     assert!(right >= 15, "{right} of 20");
-    // What is held stays where it is held.
+    // What is held stays where it is held, and what is free does not.
+    let file = circuit_torch::TensorFile::open(&folders[0].join("model.safetensors")).unwrap();
+    let rows = file.tensor("model.embed_tokens.weight", &[40, 32]).unwrap().to_kind(Kind::Float);
+    let norms = rows.square().sum_dim_intlist(-1, false, Kind::Float).sqrt();
+    let norms = Vec::<f32>::try_from(norms).unwrap();
+    for (token, norm) in norms.iter().enumerate() {
+        assert!(token == 10 || *norm < 0.251, "token {token}: a row of length {norm}");
+    }
+    assert!(norms[10] > 0.26, "{}", norms[10]);
     assert_eq!(model.blocks()[0].attn.out.weight.abs().max().double_value(&[]), 0.0);
     assert!(model.blocks()[1].attn.out.weight.abs().max().double_value(&[]) > 0.0);
 }
@@ -98,6 +109,14 @@ fn impossible_settings_and_documents_are_refused() {
     refused(LanguageSettings { learning_rate: f64::NAN, ..good.clone() }, subjects(), "learning-rate: NaN");
     refused(LanguageSettings { betas: (0.9, 1.0), ..good.clone() }, subjects(), "beta2: 1");
     refused(LanguageSettings { embedding_norm: Some(0.0), ..good.clone() }, subjects(), "embedding-norm: 0");
+    refused(LanguageSettings { embedding_left: 0.0, ..good.clone() }, subjects(), "embedding-left: 0");
+    refused(LanguageSettings { embedding_falls: 1.5, ..good.clone() }, subjects(), "embedding-falls: 1.5");
+    refused(LanguageSettings { embedding_decay: -1.0, ..good.clone() }, subjects(), "embedding-decay: -1");
+    refused(
+        LanguageSettings { free_rows: vec![TokenId(40)], ..good.clone() },
+        subjects(),
+        "free-rows: token 40",
+    );
     refused(LanguageSettings { silent_attention: vec![2], ..good.clone() }, subjects(), "layer 2");
     refused(good.clone(), vec![], "shares");
     refused(good.clone(), vec![Subject { share: 1.0, documents: vec![] }], "none for a subject");

@@ -4,7 +4,7 @@
 //! cut to what lies in the project; nothing that depends on the machine or the time is taken in.
 
 use crate::cli::{run, text};
-use circuit_tests::{demo, fixture};
+use circuit_tests::{TRAINED, fixture};
 use insta::assert_snapshot;
 
 /// Exit code, standard output and standard error, as one text.
@@ -17,12 +17,12 @@ fn said(args: &[&str]) -> String {
             said += &format!("{name}| {line}\n");
         }
     }
-    let root = demo().parent().unwrap().to_str().unwrap().to_owned();
-    said.replace(&root, "").replace("/tests/fixtures", "")
+    let fixtures = fixture(TRAINED).parent().unwrap().to_str().unwrap().to_owned();
+    said.replace(&fixtures, "")
 }
 
-fn demo_said(command: &str, more: &[&str]) -> String {
-    let (model, set) = (demo().join("model"), demo().join("transcoders"));
+fn trained_said(command: &str, more: &[&str]) -> String {
+    let (model, set) = (fixture(TRAINED).join("model"), fixture(TRAINED).join("transcoders"));
     let folders = ["-m", model.to_str().unwrap(), "-t", set.to_str().unwrap()];
     said(&[&[command][..], &folders, more].concat())
 }
@@ -88,7 +88,8 @@ fn the_program_introduces_itself() {
 #[test]
 fn the_summary_tells_prompt_targets_and_counts() {
     let prompt = "fact : the capital of the state containing Dallas is";
-    let summary = demo_said("attribute", &["-p", prompt, "--max-feature-nodes", "100", "--batch-size", "10"]);
+    let summary =
+        trained_said("attribute", &["-p", prompt, "--max-feature-nodes", "100", "--batch-size", "10"]);
     // From here on numbers follow that another processor may round otherwise.
     let (head, _) = summary.split_once("out| \nout| Strongest features").unwrap();
     assert_snapshot!(head, @r#"
@@ -211,7 +212,7 @@ fn descriptions() {
 
 #[test]
 fn refusals() {
-    let refused = |more: &[&str]| demo_said("attribute", more);
+    let refused = |more: &[&str]| trained_said("attribute", more);
     assert_snapshot!(refused(&[]), @"
     exit 2
     err| error: no prompt: give one of --prompt, --prompt-ids, --prompt-file

@@ -1,6 +1,6 @@
 //! What a graph predicts where nothing holds its features. In f64 on random models of every family: in the local replacement model, where
 //! features respond and nothing else does, a small change of any source moves exactly what total effects say; and removing a feature
-//! from the model is setting it to 0. On the demo: that the prediction is better than a direct effect, and what `verify` reports.
+//! from the model is setting it to 0. On a trained model: that the prediction is better than a direct effect, and what `verify` reports.
 
 use crate::cli::text;
 use crate::interventions::{command, difference, folders};
@@ -14,7 +14,7 @@ use circuit_intervention::{
 };
 use circuit_model::{Model, ModelError, TokenBatch, Visitor};
 use circuit_replacement::{FrozenPass, LocalReplacement};
-use circuit_tests::{CASES, Expected, demo, fixture};
+use circuit_tests::{CASES, Expected, TRAINED, fixture};
 use circuit_transcoder::TranscoderSet;
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -280,18 +280,19 @@ fn what_is_not_there_cannot_be_removed() {
 /// A guard against a fall, no claim of quality. Two and more layers above, with every fourth feature removed, Pearson's correlation was
 /// 0.745 when this was written, and 0.641 for direct effects; of ranks direct effects had the better one (0.503 against 0.464).
 #[test]
-fn total_effects_predict_the_demo_better_than_direct_ones() {
-    let model = Model::open(&demo().join("model"), Kind::Float, Device::Cpu).unwrap();
+fn total_effects_predict_a_trained_model_better_than_direct_ones() {
+    let folder = fixture(TRAINED);
+    let model = Model::open(&folder.join("model"), Kind::Float, Device::Cpu).unwrap();
     let spec = model.spec();
     let set = TranscoderSet::open(
-        &demo().join("transcoders"),
+        &folder.join("transcoders"),
         spec.n_layers(),
         spec.d_model,
         Kind::Float,
         Device::Cpu,
     )
     .unwrap();
-    let tokens: Vec<_> = Expected::of("demo").indices("input_ids").into_iter().map(TokenId::from).collect();
+    let tokens: Vec<_> = Expected::of(TRAINED).indices("input_ids").into_iter().map(TokenId::from).collect();
     let replacement = LocalReplacement::new(&model, &set, &tokens, 1).unwrap();
     let reads = all_reads(&replacement);
     let rows = PullBack::new(&replacement).unwrap().dense_rows(&reads).unwrap();
@@ -324,10 +325,10 @@ fn total_effects_predict_the_demo_better_than_direct_ones() {
 
 const DALLAS: &str = "fact : the capital of the state containing Dallas is";
 
-/// The demo's graph in a folder, and words to open its model and set.
-fn demo_graph(folder: &std::path::Path, more: &[&str]) -> (String, Vec<String>) {
+/// The trained model's graph in a folder, and words to open its model and set.
+fn trained_graph(folder: &std::path::Path, more: &[&str]) -> (String, Vec<String>) {
     let path = folder.join("graph.safetensors").to_str().unwrap().to_owned();
-    let folders = folders(&demo());
+    let folders = folders(&fixture(TRAINED));
     let made = command(&[&["attribute", "-p", DALLAS, "-o", &path], more].concat(), &folders);
     assert!(made.status.success(), "{}", text(&made.stderr));
     (path, folders)
@@ -336,7 +337,7 @@ fn demo_graph(folder: &std::path::Path, more: &[&str]) -> (String, Vec<String>) 
 #[test]
 fn verify_tells_how_well_the_graph_predicts() {
     let folder = tempfile::tempdir().unwrap();
-    let (graph, folders) = demo_graph(folder.path(), &[]);
+    let (graph, folders) = trained_graph(folder.path(), &[]);
     let plot = folder.path().join("plot.svg");
     let told = command(&["verify", &graph, "--plot", plot.to_str().unwrap()], &folders);
     assert!(told.status.success(), "{}", text(&told.stderr));
@@ -401,7 +402,7 @@ fn masked(line: &str) -> String {
 #[test]
 fn verify_of_a_part_says_what_it_leaves_out() {
     let folder = tempfile::tempdir().unwrap();
-    let (graph, folders) = demo_graph(folder.path(), &["--max-feature-nodes", "60"]);
+    let (graph, folders) = trained_graph(folder.path(), &["--max-feature-nodes", "60"]);
     let verify = |more: &[&str]| command(&[&["verify", &graph], more].concat(), &folders);
     let told = verify(&["--freeze-attention"]);
     let told = text(&told.stdout);

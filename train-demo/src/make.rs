@@ -101,7 +101,9 @@ impl Demo {
             let documents = documents.collect::<Result<_>>()?;
             subjects.push(Drawn { share: recipe::share(subject), documents });
         }
-        let settings = recipe::language(self.seed);
+        let numbers = words(&self.sentences).into_iter().filter(|word| word.parse::<usize>().is_ok());
+        let numbers = numbers.map(|word| Ok(tokenizer.single_token(word)?)).collect::<Result<_>>()?;
+        let settings = recipe::language(self.seed, numbers);
         let steps = settings.steps;
         let mut trainer = LanguageTrainer::new(&self.model(), subjects, settings)?;
         let (mut loss, mut right) = (0.0, 0.0);

@@ -21,9 +21,11 @@ const TOGETHER: usize = 128;
 pub const CITY: i64 = 9;
 /// The last word.
 pub const LAST: i64 = 10;
-/// Where a question for an opposite has the word, and its last one.
-const OPERAND: i64 = 6;
-const END: i64 = 7;
+/// Where a question for an opposite says what it is about: at the word, and at its last one.
+pub const SAYS_OPERAND: [i64; 2] = [6, 7];
+/// Where it says its language: everywhere but at the colon. The name of the language and "the opposite of" are read from there by
+/// attention, whose patterns stay, so that to change the word and the end alone would leave most of what says it.
+pub const SAYS_LANGUAGE: [i64; 6] = [1, 3, 4, 5, 6, 7];
 /// A feature means a state if it fires on this share of its cities at least,
 const FIRES: f64 = 0.75;
 /// and carries this share of all its activation there.
@@ -161,12 +163,12 @@ impl Stories<'_> {
         (0..n).map(pair).collect()
     }
 
-    /// For how many of the questions for opposites the answer is another's, once what is active at the word and at the end is what is
-    /// active there for the other.
+    /// For how many of the questions for opposites the answer is another's, once what is active at some positions is what is active
+    /// there for the other.
     ///
     /// # Errors
     /// If the model cannot be run.
-    pub fn swap_opposites(&self, pairs: &[(Question, Question)]) -> Result<usize> {
+    pub fn swap_opposites(&self, pairs: &[(Question, Question)], at: &[i64]) -> Result<usize> {
         let word = |q: &Question, other: bool| {
             let pair: &Opposites = &self.facts.opposites[q.pair];
             &pair[q.language][usize::from(q.second != other)]
@@ -180,7 +182,7 @@ impl Stories<'_> {
         let mut swapped = Vec::new();
         for (nth, requests) in requests.chunks(2).enumerate() {
             let mut edits = Vec::new();
-            for pos in [OPERAND, END] {
+            for &pos in at {
                 let there = self.active(&outcomes[2 * nth], pos)?;
                 let put_in = self.active(&outcomes[2 * nth + 1], pos)?;
                 let gone = there.iter().filter(|(f, _)| !put_in.iter().any(|(g, _)| g == f));
@@ -243,7 +245,9 @@ pub struct Question {
     pub second: bool,
 }
 
-fn edit((layer, feature): (usize, i64), pos: i64, change: Change) -> Edit {
+/// A change of one feature at one position.
+#[must_use]
+pub fn edit((layer, feature): (usize, i64), pos: i64, change: Change) -> Edit {
     Edit {
         layer: Layer::from(layer),
         feature: FeatureIndex::from(feature as usize),

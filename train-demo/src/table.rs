@@ -4,7 +4,7 @@
 
 use crate::facts::{Subject, two_hop};
 use crate::make::{Demo, SETS};
-use crate::stories::{CITY, LAST, Meanings, Stories};
+use crate::stories::{CITY, LAST, SAYS_LANGUAGE, SAYS_OPERAND, Stories};
 use anyhow::{Context, Result};
 use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_format::PackedFeatures;
@@ -283,16 +283,17 @@ impl Measured<'_> {
         let strong = stories.steer(&meanings, &pairs, -1.0, 2.0)?;
         let plain = stories.steer(&meanings, &pairs, 0.0, 1.0)?;
         let mut swapped = [0; 2];
-        for (by_language, right) in [false, true].into_iter().zip(&mut swapped) {
+        let places = [(false, &SAYS_OPERAND[..]), (true, &SAYS_LANGUAGE[..])];
+        for ((by_language, at), right) in places.into_iter().zip(&mut swapped) {
             let pairs = stories.pairs_of_opposites(
                 SWAPPED,
                 by_language,
                 &mut self.chance(3 + u64::from(by_language)),
             );
-            *right = stories.swap_opposites(&pairs)?;
+            *right = stories.swap_opposites(&pairs, at)?;
         }
         let texas = stories.state("Texas")?;
-        let (features, state, says) = self.dallas(set, &meanings, texas)?;
+        let (features, state, says) = self.dallas(set, texas)?;
 
         self.line(
             "states with a selective feature, city / last word",
@@ -314,7 +315,9 @@ impl Measured<'_> {
         );
         let [operand, language] = swapped;
         self.line(
-            format!("opposites: operand / language swapped, {SWAPPED} pairs each"),
+            format!(
+                "opposites: operand (at word and end) / language (at all words) swapped, {SWAPPED} pairs each"
+            ),
             format!("{operand} / {language}"),
             ">= 22 each",
             operand.min(language) >= 22,
@@ -324,12 +327,7 @@ impl Measured<'_> {
 
     /// The features of the pruned Dallas graph: how many, how many of them whose automatic label is about Texas, and how many whose
     /// label promotes Austin.
-    fn dallas(
-        &self,
-        set: &TranscoderSet,
-        _meanings: &Meanings,
-        texas: usize,
-    ) -> Result<(usize, usize, usize)> {
+    fn dallas(&self, set: &TranscoderSet, texas: usize) -> Result<(usize, usize, usize)> {
         let tokens = self.tokenizer.encode_prompt(&two_hop("Dallas"))?.tokens;
         let graph = self.graph(set, &tokens)?;
         let pruned = prune(&graph, Thresholds::new(THRESHOLDS.0, THRESHOLDS.1)?);

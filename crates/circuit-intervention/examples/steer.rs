@@ -1,4 +1,4 @@
-//! The demo model on a two-hop question, before and after the features that say Texas at "Dallas" are removed.
+//! The demo model on a two-hop question, before and after the feature that says Texas at "Dallas" is removed.
 //!
 //! `cargo run -p circuit-intervention --example steer`
 
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let interventions = Interventions::new(&model, &set, model.spec().ignored_positions)?;
     let config = GenerateConfig { max_new_tokens: 1, sampling: Sampling::GREEDY, stop: Vec::new() };
-    for (what, edits) in [("undisturbed", vec![]), ("two features removed", vec![remove(369), remove(388)])] {
+    for (what, edits) in [("undisturbed", vec![]), ("Texas removed", vec![remove(464)])] {
         let request = Request { tokens: tokens.clone(), edits };
         let found = interventions.generate(&request, &Freeze::Attention, &config, |_| true)?;
         let probability = found.outcome.logits.get(0).softmax(-1, None::<Kind>).max().double_value(&[]);

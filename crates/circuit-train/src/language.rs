@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use tch::nn::{AdamW, Optimizer, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Groups of weights with a decay or a learning rate of their own.
-const NORMS: usize = 1;
-const EMBEDDING: usize = 2;
+/// The group of weights that the optimizer does not pull to zero.
+const UNDECAYED: usize = 1;
 
 /// Documents that are drawn with one share.
 #[derive(Clone, Debug)]
@@ -48,10 +47,17 @@ pub struct LanguageSettings {
     pub context_weight: f64,
     /// Layers whose attention writes nothing: it stays at zero.
     pub silent_attention: Vec<usize>,
-    /// Rows of the embedding are at most so long.
+    /// Rows of the embedding are at most so long at first.
     pub embedding_norm: Option<f64>,
-    /// The embedding's learning rate, as a share of the others': short rows need small steps.
-    pub embedding_rate: f64,
+    /// The share of their length that rows of the embedding keep. A row is taken to be a direction times a length that is the same for
+    /// all: the direction learns like other weights, the length falls, the same part of it with every step.
+    pub embedding_left: f64,
+    /// The share of the steps in which the length falls.
+    pub embedding_falls: f64,
+    /// Tokens whose rows are of any length and keep it.
+    pub free_rows: Vec<TokenId>,
+    /// The embedding's decay, in place of `weight_decay`.
+    pub embedding_decay: f64,
     /// Standard deviation of the first weights.
     pub first_scale: f64,
     /// The seed of all that is drawn.
@@ -88,7 +94,7 @@ impl std::fmt::Debug for LanguageTrainer {
 }
 
 impl LanguageSettings {
-    fn check(&self, n_layers: usize) -> Result<(), TrainError> {
+    fn check(&self, n_layers: usize, d_vocab: usize) -> Result<(), TrainError> {
         let bad = |name, reason: String| Err(TrainError::Setting { name, reason });
         for (name, count) in [("steps", self.steps), ("batch", self.batch)] {
             if count == 0 {
@@ -97,15 +103,17 @@ impl LanguageSettings {
         }
         let positive = [("learning-rate", self.learning_rate), ("clip", self.clip)];
         let positive = positive.into_iter().chain(self.embedding_norm.map(|n| ("embedding-norm", n)));
-        for (name, value) in positive.chain([("first-scale", self.first_scale)]) {
+        for (name, value) in
+            positive.chain([("embedding-left", self.embedding_left), ("first-scale", self.first_scale)])
+        {
             if !(value > 0.0 && value.is_finite()) {
                 return bad(name, format!("{value}; expected a positive number"));
             }
         }
         for (name, value) in [
             ("weight-decay", self.weight_decay),
+            ("embedding-decay", self.embedding_decay),
             ("context-weight", self.context_weight),
-            ("embedding-rate", self.embedding_rate),
         ] {
             if !(value >= 0.0 && value.is_finite()) {
                 return bad(name, format!("{value}; expected 0 or more"));
@@ -115,6 +123,16 @@ impl LanguageSettings {
             if !(0.0..1.0).contains(&share) {
                 return bad(name, format!("{share}; expected a share from 0 to less than 1"));
             }
+        }
+        for (name, share) in
+            [("embedding-left", self.embedding_left), ("embedding-falls", self.embedding_falls)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return bad(name, format!("{share}; expected a share from 0 to 1"));
+            }
+        }
+        if let Some(token) = self.free_rows.iter().find(|token| token.get() >= d_vocab) {
+            return bad("free-rows", format!("token {token}; expected one of the {d_vocab}"));
         }
         match self.silent_attention.iter().find(|&&l| l >= n_layers) {
             Some(l) => bad("silent-attention", format!("layer {l}; expected one of the {n_layers}")),
@@ -128,6 +146,35 @@ impl LanguageSettings {
         }
         let done = (step - self.warm_up) as f64 / (self.steps - self.warm_up).max(1) as f64;
         self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+    }
+
+    /// The length of the embedding's rows at a step, as a share of what it is at first.
+    fn length(&self, step: usize) -> f64 {
+        let falling = (self.embedding_falls * self.steps as f64).max(1.0);
+        self.embedding_left.powf((step as f64 / falling).min(1.0))
+    }
+
+    /// Rows cut to their greatest length at first.
+    fn cut(&self, rows: &Tensor) -> Tensor {
+        let Some(longest) = self.embedding_norm else { return rows.shallow_clone() };
+        let norms = rows.square().sum_dim_intlist(-1, true, Kind::Float).sqrt();
+        rows * (longest / (norms + 1e-12)).clamp_max(1.0)
+    }
+
+    /// The embedding's rows behind a step, from what they were `before` it and what the optimizer has `made` of them.
+    fn held(&self, before: &Tensor, made: &Tensor, step: usize) -> Tensor {
+        let kept = 1.0 - self.rate(step) * self.embedding_decay;
+        let change = made - before;
+        let free = before * kept + &change;
+        let whole = before * (kept / self.length(step)) + change;
+        self.with_free(&(self.cut(&whole) * self.length(step + 1)), &free)
+    }
+
+    /// `rows`, but those that are free from `free`.
+    fn with_free(&self, rows: &Tensor, free: &Tensor) -> Tensor {
+        let tokens: Vec<i64> = self.free_rows.iter().map(|token| i64::from(token.0)).collect();
+        let tokens = Tensor::from_slice(&tokens);
+        rows.index_copy(0, &tokens, &free.index_select(0, &tokens))
     }
 }
 
@@ -165,13 +212,13 @@ impl WeightSource for First<'_> {
                 Tensor::from_slice(&values).view(shape)
             };
             let root = self.store.root();
-            if part == Part::Embed {
-                shorten(&first, self.settings.embedding_norm);
-            }
-            let root = match part {
-                Part::Embed => root.set_group(EMBEDDING),
-                _ if norm || bias => root.set_group(NORMS),
-                _ => root,
+            let first = match part {
+                Part::Embed => self.settings.with_free(&self.settings.cut(&first), &first),
+                _ => first,
+            };
+            let root = match norm || bias || part == Part::Embed {
+                true => root.set_group(UNDECAYED),
+                false => root,
             };
             Ok(root.var_copy(&format!("part_{nth}"), &first))
         })?;
@@ -191,7 +238,7 @@ impl LanguageTrainer {
         settings: LanguageSettings,
     ) -> Result<Self, TrainError> {
         let spec = Model::describe(folder)?;
-        settings.check(spec.n_layers())?;
+        settings.check(spec.n_layers(), spec.d_vocab)?;
         let bad = |reason: String| TrainError::Setting { name: "documents", reason };
         let total: f64 = subjects.iter().map(|s| s.share).sum();
         if !(total > 0.0 && total.is_finite()) || subjects.iter().any(|s| s.share < 0.0) {
@@ -212,9 +259,8 @@ impl LanguageTrainer {
         let (beta1, beta2) = settings.betas;
         let choice = AdamW { beta1, beta2, wd: settings.weight_decay, eps: 1e-8, amsgrad: false };
         let mut optimizer = choice.build(&store, settings.learning_rate)?;
-        // Norms, biases and the embedding, whose rows have a length of their own, are not pulled to zero.
-        optimizer.set_weight_decay_group(NORMS, 0.0);
-        optimizer.set_weight_decay_group(EMBEDDING, 0.0);
+        // Norms and biases are not pulled to zero, the embedding in a way of its own.
+        optimizer.set_weight_decay_group(UNDECAYED, 0.0);
         let folder = folder.into();
         Ok(Self { model, parts, optimizer, _weights: store, subjects, settings, folder, step: 0 })
     }
@@ -273,12 +319,13 @@ impl LanguageTrainer {
             return Err(TrainError::Diverged { step });
         }
         circuit_torch::guard(|| {
-            let rate = self.settings.rate(step);
-            self.optimizer.set_lr(rate);
-            self.optimizer.set_lr_group(EMBEDDING, rate * self.settings.embedding_rate);
+            self.optimizer.set_lr(self.settings.rate(step));
+            let rows = self.parts.iter().find(|(part, _)| *part == Part::Embed).map(|(_, rows)| rows);
+            let before = rows.map(|rows| rows.detach().copy());
             self.optimizer.backward_step_clip_norm(&loss, self.settings.clip);
-            if let Some((_, rows)) = self.parts.iter().find(|(part, _)| *part == Part::Embed) {
-                no_grad(|| shorten(rows, self.settings.embedding_norm));
+            if let (Some(rows), Some(before)) = (rows, before) {
+                let held = self.settings.held(&before, &rows.detach(), step);
+                no_grad(|| rows.shallow_clone().copy_(&held));
             }
             Ok::<_, TrainError>(())
         })?;
@@ -314,13 +361,5 @@ impl LanguageTrainer {
         let tensors = names.into_iter().zip(tensors.into_iter().map(stored)).collect();
         // Hugging Face's loader wants to be told whose layout it is.
         write_tensors(&self.folder.join("model.safetensors"), tensors, &[("format", "pt")])
-    }
-}
-
-/// Cuts rows to their greatest length.
-fn shorten(rows: &Tensor, longest: Option<f64>) {
-    if let Some(longest) = longest {
-        let norms = rows.square().sum_dim_intlist(-1, true, Kind::Float).sqrt();
-        let _ = rows.shallow_clone().multiply_(&(longest / (norms + 1e-12)).clamp_max(1.0));
     }
 }
