@@ -79,8 +79,12 @@ fn a_set_much_larger_than_what_is_held_is_traced() {
     assert!(bytes > 300 * MIB);
     let memory = traced(dir.path(), &["--expected-active", "6"]);
     let (resident, allocated) = beyond_the_program(&memory);
-    // An encoder of 30 MiB at a time, and next to nothing allocated.
-    assert!(resident < 64 * MIB && allocated < 32 * MIB, "{resident} {allocated}: {memory}");
+    // As many encoders of 23 MiB as go beside one another, and next to nothing allocated.
+    let encoders = circuit_torch::runtime::threads().min(4) as u64;
+    assert!(
+        resident < (40 + 24 * encoders) * MIB && allocated < 32 * MIB,
+        "{resident} {allocated}: {memory}"
+    );
     let expected = number(&memory, "/planned/peak_resident_bytes/expected") as f64;
     let measured = number(&memory, "/measured/peak_resident_bytes") as f64;
     assert!((expected / measured - 1.0).abs() < 0.2, "{expected} {measured}");

@@ -1,0 +1,212 @@
+//! What rows need: layers folded or made anew, gradients on their way down, rows while they are ranked, and those of the graph.
+//!
+//! Not here: what a prompt leaves behind before that ([`super`]).
+
+use super::{AROUND, Job, Tally};
+use circuit_model::spec::LayerSpec;
+use circuit_replacement::{Cuts, Products};
+use circuit_transcoder::LayerSizes;
+
+impl Job<'_> {
+    /// A layer's folded pattern and matrices.
+    pub(super) fn folded(&self, (layer, sizes): (&LayerSpec, &LayerSizes)) -> u64 {
+        let (attn, d) = (&layer.attn, self.d());
+        let rounded = self.factor() != self.wide();
+        let copied = rounded || self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
+        let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
+        let skip = if sizes.skip { d * d } else { 0 };
+        let factors = self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out;
+        factors * self.factor() + skip * self.wide()
+    }
+
+    /// Bytes of a factor of the pull-back's products.
+    pub(super) fn factor(&self) -> u64 {
+        match self.cuts.products {
+            Products::Wide => self.wide(),
+            Products::Bfloat16 => 2,
+        }
+    }
+
+    /// What is written at each layer, once more, where products need it rounded.
+    pub(super) fn rounded_writes(&self) -> impl Iterator<Item = u64> {
+        let bytes = if self.factor() == self.wide() { 0 } else { self.d() * self.factor() };
+        self.written().into_iter().map(move |n| n * bytes)
+    }
+
+    /// Bytes of the folded patterns and matrices of all layers, where they are kept.
+    #[must_use]
+    pub fn folded_bytes(&self) -> u64 {
+        let Cuts { keep_folded, keep_writes, .. } = self.cuts;
+        let folded = || self.layers().map(|layer| self.folded(layer)).sum::<u64>();
+        let rounded = if keep_folded && keep_writes { self.rounded_writes().sum() } else { 0 };
+        rounded + if keep_folded { folded() } else { 0 }
+    }
+
+    pub(super) fn layers(&self) -> impl Iterator<Item = (&LayerSpec, &LayerSizes)> {
+        self.spec.layers.iter().zip(&self.set.layers)
+    }
+
+    pub(super) fn pull_back(&self) -> Tally {
+        self.on_device(self.folded_bytes())
+    }
+
+    /// The making of a layer's folded pattern, but for the result.
+    pub(super) fn while_folding(&self) -> Tally {
+        let pattern = if self.cuts.keep_patterns { 0 } else { self.while_making_pattern() };
+        let forms = if self.factor() == self.wide() { 1 } else { 2 };
+        self.on_device(pattern.max(forms * self.largest_pattern() * self.wide()))
+    }
+
+    /// A layer, as far as it is made anew for each group of rows, and what its making takes beside.
+    pub(super) fn level(&self) -> Tally {
+        let Cuts { keep_folded, keep_writes, .. } = self.cuts;
+        let folded = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
+        let rounded = self.rounded_writes().max().unwrap_or(0);
+        // A part of a kept pattern is copied for rows that see a part of the positions.
+        let part = self.on_device(self.largest_pattern() * self.factor());
+        let folding = if keep_folded { part } else { part.most(self.while_folding()) };
+        let writing = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
+        let writing = if keep_writes { Tally::default() } else { writing };
+        self.anew(!keep_folded, folded)
+            + self.anew(!keep_writes, self.most_written())
+            + self.anew(!keep_folded || !keep_writes, rounded)
+            + folding.most(writing)
+    }
+
+    /// Sources of rows.
+    pub(super) fn n_sources(&self) -> u64 {
+        self.n_active() + (self.n_layers() + 1) * self.pos()
+    }
+
+    /// Bytes of all rows while features are ranked that memory holds, and the disk.
+    pub(super) fn ranked_bytes(&self) -> (u64, u64) {
+        let all = self.usual_rows();
+        let held = all.min(self.rows_in_memory);
+        (held, all - held)
+    }
+
+    /// Bytes of rows on disk, as the plan has them.
+    #[must_use]
+    pub fn rows_on_disk(&self) -> u64 {
+        self.ranked_bytes().1
+    }
+
+    /// Values of all rows while features are ranked: each sees layers below its own and positions up to its own. Which features
+    /// will be chosen is not known: they are taken to be as long as the average.
+    pub(super) fn ranked_values(&self) -> u64 {
+        let (targets, average, _) = self.row_lengths();
+        targets + average
+    }
+
+    /// Bytes of all rows while features are ranked, as the plan has them.
+    #[must_use]
+    pub fn usual_rows(&self) -> u64 {
+        4 * self.ranked_values()
+    }
+
+    /// Bytes of all rows while features are ranked, if those with the longest were chosen.
+    #[must_use]
+    pub fn longest_rows(&self) -> u64 {
+        let (targets, _, longest) = self.row_lengths();
+        4 * (targets + longest)
+    }
+
+    /// Values of the target rows; of as many feature rows of average length; of the longest.
+    pub(super) fn row_lengths(&self) -> (u64, u64, u64) {
+        let (n, selected) = (self.n_active(), self.n_selected());
+        let targets = self.n_targets as u64 * self.n_sources();
+        if n == 0 {
+            return (targets, 0, 0);
+        }
+        // Features of a layer, and what one at the last position sees; positions are taken to be alike.
+        let mut below = self.pos();
+        let mut layers = Vec::new();
+        for &active in &self.active {
+            layers.push((active as f64, below as f64));
+            below += active + self.pos();
+        }
+        let all: f64 = layers.iter().map(|(active, seen)| active * seen / 2.0).sum();
+        let average = all / n as f64 * selected as f64;
+        // The longest `selected` rows: those longer than some length. A row of layer l at the share x of the prompt sees x of
+        // what the layer sees, so longer than t are the shares above t / seen.
+        let longer = |t: f64| -> (f64, f64) {
+            layers.iter().fold((0.0, 0.0), |(count, sum), &(active, seen)| {
+                let share = (1.0 - t / seen).max(0.0);
+                (count + active * share, sum + active * share * (seen + t) / 2.0)
+            })
+        };
+        let (mut low, mut high) = (0.0, below as f64);
+        for _ in 0..60 {
+            let middle = (low + high) / 2.0;
+            if longer(middle).0 > selected as f64 { low = middle } else { high = middle }
+        }
+        (targets, average as u64, (longer(low).1 as u64).max(average as u64))
+    }
+
+    /// The rows so far, and the influence that they imply.
+    pub(super) fn ranking(&self) -> Tally {
+        let (held, on_disk) = self.ranked_bytes();
+        // One row on its way to the disk or back.
+        let buffer = if on_disk > 0 { self.n_sources() * 4 } else { 0 };
+        self.on_host(held + buffer + self.n_sources() * 20 + self.n_active() * 40)
+    }
+
+    /// Rows on their way down: gradients at each position in their forms, their sums, and one row on the host.
+    pub(super) fn while_pulling(&self) -> Tally {
+        let rows = (self.cuts.rows as u64).min(self.n_selected().max(self.n_targets as u64));
+        let (d, wide) = (self.d(), self.wide());
+        let of = |layer: &LayerSpec| {
+            let attn = &layer.attn;
+            let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
+            // Room for gradients, also as factors, and twice for what heads see of them; what rows that all join at once make beside
+            // that.
+            let factors = if self.factor() == wide { 0 } else { d * self.factor() };
+            d * wide + factors + (2 * q + kv + attn.n_heads as u64) * self.factor()
+        };
+        let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
+        if self.set.layers.iter().any(|layer| layer.skip) {
+            width += 3 * d * wide;
+        }
+        let kept = self.cuts.keep_folded && self.cuts.keep_writes;
+        let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
+        let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
+        let workers = workers.min(groups).max(1);
+        let gradients = workers * self.pos() * rows * width;
+        // On a GPU the next sums are computed while the last ones are fetched.
+        let at_once = workers * if self.on_gpu { 2 } else { 1 };
+        let sums = at_once * rows * self.n_sources();
+        self.on_device(gradients + sums * wide)
+            + self.level()
+            + self.on_host(sums * 4)
+            + self
+                .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
+    }
+
+    /// Bytes of the graph's rows that are touched. A row sees selected features, errors and tokens below its layer; what stays
+    /// zero was never written, and memory that was never written is none.
+    pub(super) fn graph_bytes(&self) -> u64 {
+        let (rows, columns) = self.graph_shape();
+        let share = self.n_selected() as f64 / self.n_active().max(1) as f64;
+        let (mut below, mut touched) = (self.pos() as f64, 0.0);
+        for &active in &self.active {
+            let selected = active as f64 * share;
+            touched += selected * below;
+            below += selected + self.pos() as f64;
+        }
+        let targets = self.n_targets as u64 * columns;
+        // Page by page.
+        let pages = 4 * (touched as u64 + targets) + rows * 4096;
+        pages.min(rows.saturating_mul(columns).saturating_mul(4))
+    }
+
+    /// Rows by active sources become rows by selected ones. Each is dropped as soon as it is copied, but they are small, and the
+    /// allocator keeps them.
+    pub(super) fn while_collecting(&self) -> Tally {
+        self.on_host(self.ranked_bytes().0 + self.graph_bytes() + self.n_sources() * 8 + self.n_active() * 12)
+    }
+
+    /// Rows of what is kept, again, with removed features merged into errors; kept edges.
+    pub(super) fn while_pruning(&self) -> Tally {
+        self.on_host(self.graph_bytes() / 4)
+    }
+}
