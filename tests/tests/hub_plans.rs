@@ -20,7 +20,7 @@ fn planned(world: &World, args: &[&str]) -> Value {
 /// A plan without what depends on the moment and on what is here already.
 fn lasting(mut plan: Value) -> Value {
     let object = plan.as_object_mut().unwrap();
-    for key in ["download", "download_bytes", "room_bytes", "this_program"] {
+    for key in ["download", "download_bytes", "room_bytes", "scratch", "this_program"] {
         object.remove(key).unwrap();
     }
     // This program's own share differs by some pages from one run to the next.
