@@ -203,7 +203,7 @@ fn a_folder_is_filled_whole_or_is_no_set() {
 
     // What ends on the way leaves no config, and so no set.
     let script = format!(
-        "ulimit -f 300; exec {} convert {} -o {} --overwrite",
+        "ulimit -f 100; exec {} convert {} -o {} --overwrite",
         binary().display(),
         from.display(),
         to.display()
