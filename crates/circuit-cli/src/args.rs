@@ -241,6 +241,13 @@ pub(crate) enum ProductsArg {
 }
 
 impl ProductsArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Wide => "wide",
+            Self::Bfloat16 => "bfloat16",
+        }
+    }
+
     pub(crate) fn products(self) -> Products {
         match self {
             Self::Wide => Products::Wide,

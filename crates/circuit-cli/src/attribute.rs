@@ -1,6 +1,6 @@
 //! `attribute`: open, run, trace, prune, write, tell.
 
-use crate::args::AttributeArgs;
+use crate::args::{AttributeArgs, ProductsArg};
 use crate::budget::{self, Budget, Request};
 use crate::failure::{Code, Failure};
 use crate::files;
@@ -48,6 +48,12 @@ pub(crate) fn run(mut args: AttributeArgs) -> Result<String, Failure> {
 /// Everything but the server; what to tell.
 fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, Failure> {
     say_habits(args);
+    if args.budget.products == ProductsArg::Bfloat16 {
+        say(format_args!(
+            "products are rounded to {}: effects are less exact than with wide products",
+            args.budget.products.name()
+        ));
+    }
     let mut clock = Clock::new(args.json);
 
     let tokenizer = Tokenizer::open(&plan.model.folder).map_err(Failure::tokenizer)?;

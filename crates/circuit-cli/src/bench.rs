@@ -198,6 +198,7 @@ impl Table<'_> {
         serde_json::json!({
             "shape": shape.name,
             "dtype": args.dtype.name(),
+            "products": args.products.name(),
             "device": name(device),
             "threads": runtime::threads(),
             "tokens": shape.n_pos,
