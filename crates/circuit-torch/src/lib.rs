@@ -6,6 +6,8 @@
 mod error;
 mod files;
 mod headers;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod mkl;
 mod npz;
 mod pages;
 pub mod runtime;
