@@ -130,10 +130,13 @@ impl<'a> LocalReplacement<'a> {
         let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts)?;
         let tokens = tokens.to_vec();
         let mut this = Self { model, transcoders, tokens, ignored, cuts, trace, parts };
-        // What is kept is kept as rows need it.
+        // What is kept is kept as rows need it: in the stream, and so that the same component of all sources lies together, which
+        // products of few rows with few sources take at up to twice the speed.
         let positions: Vec<_> = this.parts.positions.iter().map(Tensor::shallow_clone).collect();
         let (blocks, layers, site) = (model.blocks(), &this.trace.layers, transcoders.info().writes);
-        this.parts.map_kept(|l, written| to_stream(&blocks[l], &layers[l], site, written, &positions[l]));
+        this.parts.map_kept(|l, written| {
+            to_stream(&blocks[l], &layers[l], site, written, &positions[l]).tr().contiguous().tr()
+        });
         Ok(this)
     }
 
