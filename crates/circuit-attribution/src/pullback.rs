@@ -119,6 +119,11 @@ struct Group {
 }
 
 impl Group {
+    /// How much there is to do, to compare groups by: layers and positions that rows are carried through.
+    fn work(&self) -> usize {
+        self.n_pos * self.layers.iter().sum::<usize>()
+    }
+
     /// `h` and `at` of so many rows from the n-th on.
     fn rows(&self, first: usize, n: usize) -> (Tensor, Tensor) {
         let part = |t: &Tensor| t.narrow(0, first as i64, n as i64);
@@ -293,24 +298,30 @@ impl<'a> PullBack<'a> {
     }
 
     /// Which rows go down together: rows of like position, since all of a group are carried over as many positions as its last one
-    /// needs. How rows are cut changes no result.
+    /// needs; and the groups with most to do first, so that none is waited for long at the end. How rows are cut changes no result.
     fn groups(&self, reads: &[Read]) -> Result<Vec<Group>, AttributionError> {
         if reads.is_empty() {
             return Ok(Vec::new());
         }
         let mut order: Vec<usize> = (0..reads.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(self.place(&reads[i]).1));
+        order.sort_by_key(|&i| {
+            let (layer, pos) = self.place(&reads[i]);
+            std::cmp::Reverse((pos, layer))
+        });
         // Several for each worker, so that none waits long for another's last; but enough rows for products to be worth starting.
         let cuts = self.replacement.cuts();
         let for_workers = if cuts.workers > 1 { 4 * cuts.workers } else { 1 };
         let most = cuts.rows.max(1);
         let together = reads.len().div_ceil(for_workers).clamp(FEWEST.min(most), most);
-        circuit_torch::guard(|| {
-            tch::no_grad(|| {
-                let h = self.gradients(reads)?;
-                order.chunks(together).map(|group| self.group(reads, group, &h)).collect()
-            })
-        })
+        let groups = || {
+            let h = self.gradients(reads)?;
+            order.chunks(together).map(|group| self.group(reads, group, &h)).collect()
+        };
+        let groups = || circuit_torch::guard(|| tch::no_grad(groups));
+        let mut groups: Vec<Group> =
+            if cuts.workers > 1 { runtime::on_one_thread(groups) } else { groups() }?;
+        groups.sort_by_key(|group| std::cmp::Reverse(group.work()));
+        Ok(groups)
     }
 
     /// Puts rows into the order in which they join: layers from the top down, in each its features above its attention, then reads

@@ -252,7 +252,7 @@ pub fn side_by_side<W: Send, J: Send, R: Send>(
     work: impl Fn(&mut W, J) -> R + Sync,
     mut take: impl FnMut(R) -> ControlFlow<()>,
 ) {
-    let before = tch::get_num_threads();
+    let _before = ThreadsBefore(tch::get_num_threads());
     let jobs = Mutex::new(jobs.into_iter());
     let (results, done) = mpsc::sync_channel(workers.len());
     std::thread::scope(|scope| {
@@ -277,8 +277,23 @@ pub fn side_by_side<W: Send, J: Send, R: Send>(
             }
         }
     });
-    // The number is one of the process, for threads to come.
-    tch::set_num_threads(before);
+}
+
+/// Does something without LibTorch's further threads: after each of its parallel loops they keep their cores busy for some
+/// milliseconds, waiting for the next, at the cost of whoever works there then.
+pub fn on_one_thread<R>(work: impl FnOnce() -> R) -> R {
+    let _before = ThreadsBefore(tch::get_num_threads());
+    tch::set_num_threads(1);
+    work()
+}
+
+/// Sets LibTorch's number of threads, one of the process for threads to come, to what it was; also after a panic.
+struct ThreadsBefore(i32);
+
+impl Drop for ThreadsBefore {
+    fn drop(&mut self) {
+        tch::set_num_threads(self.0);
+    }
 }
 
 /// Memory of this process in bytes, as the system counts it: mapped weights count as far as they were touched.
