@@ -414,7 +414,7 @@ impl<'a> PullBack<'a> {
             n_layers: self.n_layers,
             d_model: model.spec().d_model,
             tokens: self.replacement.trace().token_vectors.shallow_clone(),
-            room: Room::new(model, gradients, products::kind(self.replacement))?,
+            room: Room::new(self.replacement, gradients)?,
             sums: (0..at_once).map(|_| room()).collect::<Result<_, AttributionError>>()?,
             started: 0,
             landed: 0,
@@ -530,10 +530,11 @@ impl Descent {
         g.join(&targets)?;
         for l in (0..self.n_layers.min(top + 1)).rev() {
             let level = level(l)?;
-            level.contract(&g.factors()?, &sums)?;
+            let factors = g.factors()?;
+            level.contract(&factors, &sums)?;
             // Features of the layer join after that: they do not see what their own layer writes.
             let features = next(l, true, &g);
-            descend(&level, &mut g, &features)?;
+            descend(&level, &mut g, &factors, &features)?;
             let streams = next(l, false, &g);
             g.join(&streams)?;
         }
@@ -551,10 +552,12 @@ impl Descent {
     }
 }
 
-/// From below a layer's MLP to below its attention: rows of the layer's features (`h`, `at`) join, all pass skip and attention.
+/// From below a layer's MLP to below its attention: rows of the layer's features (`h`, `at`) join, all pass skip and attention. `factors` are
+/// the gradients above as factors of products.
 fn descend(
     level: &Level,
     g: &mut Gradients<'_>,
+    factors: &Tensor,
     features: &(Tensor, Tensor),
 ) -> Result<(), AttributionError> {
     let (above, joining) = (g.n_joined as i64, features.1.size()[0]);
@@ -564,10 +567,10 @@ fn descend(
     let attention = &level.attention;
     let [_, n_pos, d] = sizes(&g.all);
     let width = attention.kv_heads * attention.d_head;
-    let v = g.room.second(&[above + joining, n_pos, width]);
+    let v = g.room.values(&[above + joining, n_pos, width]);
     if above > 0 {
-        level.pass_skip(&g.joined())?;
-        attention.mix(&g.factors()?, &v.narrow(0, 0, above), g.room)?;
+        let skipped = level.pass_skip(&g.joined())?.then(|| g.factors()).transpose()?;
+        attention.mix(skipped.as_ref().unwrap_or(factors), &v.narrow(0, 0, above), g.room)?;
     }
     if joining > 0 {
         attention.mix_joined(&features.0, &features.1, &v.narrow(0, above, joining))?;

@@ -1,5 +1,5 @@
 // The few parts of LibTorch that tch does not reach: tensors over foreign memory with an owner, inference mode, copies beside
-// computation, device memory, the version that is loaded. No logic lives here; src/shim.rs is the only caller and says what
+// computation, products of bfloat16 with wide sums, device memory, the version that is loaded. No logic lives here; src/shim.rs is the only caller and says what
 // each means.
 //
 // No exception may leave an `extern "C"` function: each returns a message (malloc'd; the caller frees it) or null.
@@ -13,6 +13,7 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -37,6 +38,35 @@ char *guarded(Body body) noexcept {
 
 // LibTorch's own, from its C shim; that header would pull in far more.
 extern "C" uint64_t aoti_torch_abi_version();
+
+// MKL's, inside LibTorch; null in one that was built without it.
+extern "C" __attribute__((weak)) void cblas_gemm_bf16bf16f32(int layout, int transpose_a, int transpose_b, int m, int n, int k,
+                                                             float alpha, const uint16_t *a, int lda, const uint16_t *b, int ldb,
+                                                             float beta, float *c, int ldc);
+
+namespace {
+
+constexpr int ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112;
+
+// Whether a matrix lies row by row or, transposed, column by column, and how far apart these are; not `fits` if neither.
+struct Lies {
+    bool fits;
+    int how;
+    int apart;
+
+    explicit Lies(const at::Tensor &t) {
+        auto rows = t.size(0), columns = t.size(1);
+        bool by_rows = (t.stride(1) == 1 || columns == 1) && (rows == 1 || t.stride(0) >= columns);
+        bool by_columns = (t.stride(0) == 1 || rows == 1) && (columns == 1 || t.stride(1) >= rows);
+        int64_t distance = by_rows ? std::max(rows == 1 ? columns : t.stride(0), columns)
+                                   : std::max(columns == 1 ? rows : t.stride(1), rows);
+        fits = (by_rows || by_columns) && distance <= INT32_MAX && rows <= INT32_MAX && columns <= INT32_MAX;
+        how = by_rows ? AS_IT_IS : TRANSPOSED;
+        apart = static_cast<int>(distance);
+    }
+};
+
+} // namespace
 
 extern "C" {
 
@@ -104,6 +134,26 @@ char *circuit_copies_finish(circuit_copies *copies) {
 // Lets what is asked of the device from now on wait for the last copy.
 char *circuit_copies_before_computing(circuit_copies *copies) {
     return guarded([&] { copies->copied.block(copies->computing()); });
+}
+
+// `sum = beta sum + a b` for factors in bfloat16 and sums in float32 on the CPU, all matrices; `done` says whether it could.
+char *circuit_bfloat16_product(at::Tensor *sum, const at::Tensor *a, const at::Tensor *b, float beta, bool *done) {
+    return guarded([&] {
+        *done = false;
+        auto is = [](const at::Tensor &t, at::ScalarType type) {
+            return t.device().is_cpu() && t.scalar_type() == type && t.dim() == 2 && t.numel() > 0;
+        };
+        if (!cblas_gemm_bf16bf16f32 || !is(*sum, at::kFloat) || !is(*a, at::kBFloat16) || !is(*b, at::kBFloat16)) return;
+        auto m = a->size(0), n = b->size(1), k = a->size(1);
+        if (b->size(0) != k || sum->size(0) != m || sum->size(1) != n) return;
+        Lies as(*a), bs(*b), sums(*sum);
+        if (!as.fits || !bs.fits || !sums.fits || sums.how != AS_IT_IS) return;
+        cblas_gemm_bf16bf16f32(ROW_MAJOR, as.how, bs.how, static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), 1.0f,
+                               static_cast<const uint16_t *>(a->const_data_ptr()), as.apart,
+                               static_cast<const uint16_t *>(b->const_data_ptr()), bs.apart, beta,
+                               static_cast<float *>(sum->mutable_data_ptr()), sums.apart);
+        *done = true;
+    });
 }
 
 // Bytes: in tensors now, in tensors at the highest, free on the device, on the device in all.

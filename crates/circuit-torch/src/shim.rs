@@ -1,7 +1,7 @@
 //! Safe faces of the C++ shim (cxx/shim.cpp): what LibTorch has and tch has not.
 //!
 //! [`tensor_over`] makes a tensor over memory that somebody else owns, [`inference_mode`] switches off the bookkeeping of
-//! autograd, [`Copies`] are those between a GPU and the process that run beside computation. No computation of its own.
+//! autograd, [`bfloat16_product`] sums up in fp32, [`Copies`] are those between a GPU and the process that run beside computation. No computation of its own.
 #![allow(unsafe_code, reason = "the functions of cxx/shim.cpp and the pointers they take")]
 
 use crate::TorchError;
@@ -43,6 +43,13 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn circuit_copies_finish(copies: *mut RawCopies) -> *mut c_char;
     fn circuit_copies_before_computing(copies: *mut RawCopies) -> *mut c_char;
+    fn circuit_bfloat16_product(
+        sum: *mut RawTensor,
+        a: *const RawTensor,
+        b: *const RawTensor,
+        beta: f32,
+        done: *mut bool,
+    ) -> *mut c_char;
     fn circuit_cuda_memory(device: c_int, out: *mut u64) -> *mut c_char;
     fn circuit_cuda_empty_cache() -> *mut c_char;
     fn circuit_loaded_version() -> u64;
@@ -189,6 +196,23 @@ impl Drop for InferenceMode {
         // SAFETY: `raw` was made by `circuit_inference_enter` on this thread (the type is not Send) and is given up here.
         unsafe { circuit_inference_leave(self.raw) };
     }
+}
+
+/// `sum = a b`, or `sum += a b`, of matrices on a CPU: factors in bfloat16, each of which lies by rows or by columns, the sum in fp32 by
+/// rows, so that nothing is rounded on the way. Says whether it was done: not for other matrices or empty ones, nor where LibTorch
+/// is without MKL.
+///
+/// # Errors
+/// If LibTorch fails.
+pub fn bfloat16_product(sum: &mut Tensor, a: &Tensor, b: &Tensor, add: bool) -> Result<bool, TorchError> {
+    let mut done = false;
+    let beta = if add { 1.0 } else { 0.0 };
+    // SAFETY: the three are tensors that live through the call; the shim checks type, device, shape and strides of all before it
+    // computes, and writes into the first alone.
+    check(unsafe {
+        circuit_bfloat16_product(sum.as_mut_ptr(), a.as_ptr(), b.as_ptr(), beta, &raw mut done)
+    })?;
+    Ok(done)
 }
 
 /// A stream of a GPU on which copies run while the GPU computes something else.
@@ -347,6 +371,61 @@ mod tests {
         // Without a CUDA library the allocator is not there; with one, this device is not.
         let error = cuda_memory(120).unwrap_err().to_string();
         assert!(error.starts_with("LibTorch: "), "{error}");
+    }
+
+    #[test]
+    fn factors_in_bfloat16_are_summed_up_in_fp32() {
+        let random = |shape: [i64; 2]| Tensor::randn(shape, (Kind::BFloat16, tch::Device::Cpu));
+        let (a, b) = (random([7, 40]), random([40, 9]));
+        let expected = a.to_kind(Kind::Double).matmul(&b.to_kind(Kind::Double));
+        let near = |sum: &Tensor, expected: &Tensor| {
+            let difference = (sum.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-4, "{difference}");
+        };
+        // By rows and by columns, with gaps between them.
+        let wide = Tensor::zeros([7, 60], (Kind::BFloat16, tch::Device::Cpu));
+        wide.narrow(1, 10, 40).copy_(&a);
+        let lies = [a.shallow_clone(), a.tr().contiguous().tr(), wide.narrow(1, 10, 40)];
+        for a in &lies {
+            for b in [&b, &b.tr().contiguous().tr()] {
+                let all = Tensor::ones([7, 30], (Kind::Float, tch::Device::Cpu));
+                let mut sum = all.narrow(1, 5, 9);
+                assert!(bfloat16_product(&mut sum, a, b, true).unwrap());
+                near(&sum, &(&expected + 1.0));
+                assert!(bfloat16_product(&mut sum, a, b, false).unwrap());
+                near(&sum, &expected);
+                for outside in [all.narrow(1, 0, 5), all.narrow(1, 14, 16)] {
+                    assert_eq!(outside, outside.ones_like());
+                }
+            }
+        }
+        // One row, one column, one number between.
+        for (m, k, n) in [(1, 40, 9), (7, 40, 1), (7, 1, 9), (1, 1, 1)] {
+            let (a, b) = (a.narrow(0, 0, m).narrow(1, 0, k), b.narrow(0, 0, k).narrow(1, 0, n));
+            let mut sum = Tensor::zeros([m, n], (Kind::Float, tch::Device::Cpu));
+            assert!(bfloat16_product(&mut sum, &a, &b, false).unwrap());
+            near(&sum, &a.to_kind(Kind::Double).matmul(&b.to_kind(Kind::Double)));
+        }
+    }
+
+    #[test]
+    fn a_product_of_other_matrices_is_left_undone() {
+        let matrix = |shape: [i64; 2], kind| Tensor::ones(shape, (kind, tch::Device::Cpu));
+        let (a, b) = (matrix([4, 6], Kind::BFloat16), matrix([6, 5], Kind::BFloat16));
+        let mut sum = matrix([4, 5], Kind::Float);
+        let mut undone = |sum: &mut Tensor, a: &Tensor, b: &Tensor| {
+            let before = sum.copy();
+            assert!(!bfloat16_product(sum, a, b, true).unwrap());
+            assert_eq!(*sum, before);
+        };
+        undone(&mut sum, &matrix([4, 6], Kind::Float), &b);
+        undone(&mut sum, &a, &matrix([5, 5], Kind::BFloat16));
+        undone(&mut sum, &a.narrow(0, 0, 3), &b);
+        undone(&mut sum, &matrix([1, 6], Kind::BFloat16).expand([4, 6], false), &b);
+        undone(&mut sum, &matrix([4, 12], Kind::BFloat16).slice(1, 0, 12, 2), &b);
+        undone(&mut matrix([5, 4], Kind::Float).tr(), &a, &b);
+        undone(&mut matrix([4, 5], Kind::Double), &a, &b);
+        undone(&mut matrix([0, 5], Kind::Float), &a.narrow(0, 0, 0), &b);
     }
 
     #[test]

@@ -15,8 +15,8 @@ impl Job<'_> {
         let copied = rounded || self.narrow_beside_wide() > 0 || layer.norms.attn_post().is_some();
         let out = if copied { attn.n_heads as u64 * attn.d_head as u64 * d } else { 0 };
         let skip = if sizes.skip { d * d } else { 0 };
-        let factors = self.pattern(layer) + attn.n_kv_heads as u64 * attn.d_head as u64 * d + out;
-        factors * self.factor() + skip * self.wide()
+        let factors = attn.n_kv_heads as u64 * attn.d_head as u64 * d + out;
+        self.pattern(layer) * self.between() + factors * self.factor() + skip * self.wide()
     }
 
     /// Bytes of a factor of the pull-back's products.
@@ -25,6 +25,11 @@ impl Job<'_> {
             Products::Wide => self.wide(),
             Products::Bfloat16 => 2,
         }
+    }
+
+    /// Bytes of a number of the pattern, and of what its product takes and makes.
+    fn between(&self) -> u64 {
+        if self.on_gpu { self.factor() } else { self.wide() }
     }
 
     /// What is written at each layer, once more, where products need it rounded.
@@ -53,7 +58,7 @@ impl Job<'_> {
     /// The making of a layer's folded pattern, but for the result.
     pub(super) fn while_folding(&self) -> Tally {
         let pattern = if self.cuts.keep_patterns { 0 } else { self.while_making_pattern() };
-        let forms = if self.factor() == self.wide() { 1 } else { 2 };
+        let forms = if self.between() == self.wide() { 1 } else { 2 };
         self.on_device(pattern.max(forms * self.largest_pattern() * self.wide()))
     }
 
@@ -63,7 +68,7 @@ impl Job<'_> {
         let folded = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
         let rounded = self.rounded_writes().max().unwrap_or(0);
         // A part of a kept pattern is copied for rows that see a part of the positions.
-        let part = self.on_device(self.largest_pattern() * self.factor());
+        let part = self.on_device(self.largest_pattern() * self.between());
         let folding = if keep_folded { part } else { part.most(self.while_folding()) };
         let writing = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
         let writing = if keep_writes { Tally::default() } else { writing };
@@ -161,7 +166,8 @@ impl Job<'_> {
             // Room for gradients, also as factors, and twice for what heads see of them; what rows that all join at once make beside
             // that.
             let factors = if self.factor() == wide { 0 } else { d * self.factor() };
-            d * wide + factors + (2 * q + kv + attn.n_heads as u64) * self.factor()
+            let values = if self.factor() == self.between() { 0 } else { kv * self.factor() };
+            d * wide + factors + values + (2 * q + kv + attn.n_heads as u64) * self.between()
         };
         let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
         if self.set.layers.iter().any(|layer| layer.skip) {

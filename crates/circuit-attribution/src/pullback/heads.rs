@@ -16,7 +16,7 @@
 
 use super::level::Attention;
 use super::room::{Gradients, Room};
-use super::{PullBack, Read, descend, products};
+use super::{PullBack, Read, descend};
 use crate::AttributionError;
 use circuit_index::Layer;
 use tch::Tensor;
@@ -30,11 +30,12 @@ impl Attention {
             .to_kind(self.stream_to_z.kind())
             .matmul(&self.stream_to_z)
             .view([pos, kv, group, d_head])
-            .permute([1, 2, 0, 3]);
+            .permute([1, 2, 0, 3])
+            .to_kind(self.pattern.kind());
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).narrow(3, 0, pos);
         let v = pattern.permute([0, 2, 1, 3]).matmul(&z); // [kv_head, group, key, d_head]
         let value_to_stream = self.value_to_stream.view([kv, 1, d_head, d_model]);
-        v.matmul(&value_to_stream).view([kv * group, pos, d_model])
+        v.to_kind(value_to_stream.kind()).matmul(&value_to_stream).view([kv * group, pos, d_model])
     }
 }
 
@@ -68,22 +69,24 @@ impl PullBack<'_> {
         let bypass = sums.narrow(0, n_heads, 1);
 
         let group = self.groups(std::slice::from_ref(read))?.remove(0);
-        let room = Room::new(model, (n_heads as usize + 1) * n_pos, products::kind(self.replacement))?;
+        let room = Room::new(self.replacement, (n_heads as usize + 1) * n_pos)?;
         let mut g = Gradients::none(&room, 1, n_pos, model.spec().d_model);
         let joining = group.rows(0, 1);
         match read {
             Read::Feature(_) if top > split_at.get() => {
-                descend(&*self.level(top, n_pos)?, &mut g, &joining)?;
+                let nothing = g.factors()?;
+                descend(&*self.level(top, n_pos)?, &mut g, &nothing, &joining)?;
             }
             _ => g.join(&joining)?,
         }
         let nothing = group.rows(0, 0);
         for l in (split_at.get()..top).rev() {
             let level = self.level(l, n_pos)?;
-            level.contract(&g.factors()?, &bypass)?;
+            let factors = g.factors()?;
+            level.contract(&factors, &bypass)?;
             match l == split_at.get() {
-                true => level.pass_skip(&g.joined())?,
-                false => descend(&level, &mut g, &nothing)?,
+                true => level.pass_skip(&g.joined()).map(|_| ())?,
+                false => descend(&level, &mut g, &factors, &nothing)?,
             }
         }
         let alone = g.joined().get(0); // [pos, d_model]
@@ -94,8 +97,9 @@ impl PullBack<'_> {
         g.n_joined = n_heads as usize + 1;
         for l in (0..split_at.get()).rev() {
             let level = self.level(l, n_pos)?;
-            level.contract(&g.factors()?, &sums)?;
-            descend(&level, &mut g, &nothing)?;
+            let factors = g.factors()?;
+            level.contract(&factors, &sums)?;
+            descend(&level, &mut g, &factors, &nothing)?;
         }
         self.descent(&[])?.contract_tokens(&g.joined(), &sums)?;
         let places = self.replacement.sum_order().visible_from(self.n_layers).flatten();

@@ -84,13 +84,12 @@ impl Level {
         Ok(())
     }
 
-    /// `g += norm_2^T(W_skip^T g)` where the layer's transcoder has a skip.
-    pub(super) fn pass_skip(&self, g: &Tensor) -> Result<(), AttributionError> {
-        if let Some(Skip { matrix, scale }) = &self.skip {
-            let skipped = g.f_matmul(matrix)? / scale.narrow(0, 0, g.size()[1]);
-            let _ = g.shallow_clone().f_add_(&skipped)?;
-        }
-        Ok(())
+    /// `g += norm_2^T(W_skip^T g)` where the layer's transcoder has a skip; says whether it has.
+    pub(super) fn pass_skip(&self, g: &Tensor) -> Result<bool, AttributionError> {
+        let Some(Skip { matrix, scale }) = &self.skip else { return Ok(false) };
+        let skipped = g.f_matmul(matrix)? / scale.narrow(0, 0, g.size()[1]);
+        let _ = g.shallow_clone().f_add_(&skipped)?;
+        Ok(true)
     }
 }
 
@@ -192,8 +191,9 @@ impl Attention {
             pattern /= scale.view([1, n_pos, 1]);
         }
         let pattern = pattern.view([kv_heads, group * n_pos, n_pos]).transpose(1, 2).contiguous();
-        let [stream_to_z, pattern, value_to_stream] =
-            [stream_to_z, pattern, value_to_stream].map(|factor| factor.to_kind(products::kind(replacement)));
+        let [stream_to_z, value_to_stream] =
+            [stream_to_z, value_to_stream].map(|factor| factor.to_kind(products::kind(replacement)));
+        let pattern = pattern.to_kind(products::between(replacement));
         Ok(Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head })
     }
 
@@ -203,7 +203,7 @@ impl Attention {
         let [rows, pos, d] = sizes(g);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let z = room.first(&[rows * pos, kv * group * d_head]);
-        let _ = g.view([rows * pos, d]).f_mm_out(&z, &self.stream_to_z)?;
+        products::product(&z, &g.view([rows * pos, d]), &self.stream_to_z)?;
         // A head's pattern meets all rows at once: [key, query] with [query, row * d_head].
         let by_head = room.second(&[kv, group, pos, rows, d_head]);
         by_head.shallow_clone().f_copy_(&z.view([rows, pos, kv, group, d_head]).permute([2, 3, 1, 0, 4]))?;
@@ -232,7 +232,9 @@ impl Attention {
         let [rows, pos, _] = sizes(v);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let all = self.pattern.size()[1];
-        let z = h.to_kind(self.stream_to_z.kind()).f_mm(&self.stream_to_z)?.view([rows, kv, group, d_head]);
+        let z = Tensor::f_empty([rows, kv * group * d_head], (self.pattern.kind(), h.device()))?;
+        products::product(&z, &h.to_kind(self.stream_to_z.kind()), &self.stream_to_z)?;
+        let z = z.view([rows, kv, group, d_head]);
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
         let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]
         v.view([rows, pos, kv, d_head]).f_copy_(&mixed.permute([0, 2, 1, 3]))?;

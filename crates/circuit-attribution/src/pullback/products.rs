@@ -1,7 +1,8 @@
 //! Products of factors in one type, summed up in another.
 //!
-//! Gradients and sums are always carried in the wide type. With [`Products::Bfloat16`] what is rounded are the two factors of each
-//! product, and what passes between the three products of one layer's attention. Not here: which products there are.
+//! Gradients and sums are always carried in the wide type. With [`Products::Bfloat16`] what is rounded are the two factors of products
+//! with weights and with what sources write. The pattern's product between them takes a GPU in bfloat16, too; on a CPU it is
+//! small, and stays wide. Not here: which products there are.
 
 use crate::AttributionError;
 use circuit_replacement::{LocalReplacement, Products};
@@ -15,6 +16,25 @@ pub(super) fn kind(replacement: &LocalReplacement<'_>) -> Kind {
     }
 }
 
+/// The type of the pattern, and of what its product takes and makes.
+pub(super) fn between(replacement: &LocalReplacement<'_>) -> Kind {
+    match replacement.model().device() {
+        Device::Cpu => replacement.model().wide_kind(),
+        _ => kind(replacement),
+    }
+}
+
+/// `out = a b` for factors of one type.
+pub(super) fn product(out: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), AttributionError> {
+    let mut out = out.shallow_clone();
+    if a.kind() == out.kind() {
+        let _ = a.f_mm_out(&out, b)?;
+    } else if !circuit_torch::bfloat16_product(&mut out, a, b, false)? {
+        out.f_copy_(&a.f_mm(b)?)?;
+    }
+    Ok(())
+}
+
 /// `sum += a b` for factors of one type; the sum is wide.
 pub(super) fn add_product(sum: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), AttributionError> {
     let mut sum = sum.shallow_clone();
@@ -23,7 +43,7 @@ pub(super) fn add_product(sum: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), At
     } else if matches!(sum.device(), Device::Cuda(_)) && sum.kind() == Kind::Float {
         // Straight into the sum, not rounded once more on the way.
         let _ = sum.f_addmm_dtype_out(&sum, a, b, Kind::Float)?;
-    } else {
+    } else if !circuit_torch::bfloat16_product(&mut sum, a, b, true)? {
         let _ = sum.f_add_(&a.f_mm(b)?)?;
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! Gradients on their way down, and the room that they and their products take.
 
+use super::products;
 use crate::AttributionError;
 use circuit_model::Model;
+use circuit_replacement::LocalReplacement;
 use tch::{Kind, Tensor};
 
 /// The three sizes of a tensor.
@@ -18,20 +20,29 @@ pub(super) struct Room {
     factors: Option<Tensor>,
     first: Tensor,
     second: Tensor,
+    /// For what attention's last product takes, if that is of another type than what the one before makes.
+    values: Option<Tensor>,
 }
 
 impl Room {
     /// For gradients at so many positions, all rows taken together.
-    pub(super) fn new(model: &Model, positions: usize, factors: Kind) -> Result<Self, AttributionError> {
-        let spec = model.spec();
-        let heads = spec.layers.iter().map(|layer| layer.attn.n_heads * layer.attn.d_head).max().unwrap_or(0);
-        let wide = model.wide_kind();
+    pub(super) fn new(
+        replacement: &LocalReplacement<'_>,
+        positions: usize,
+    ) -> Result<Self, AttributionError> {
+        let (model, spec) = (replacement.model(), replacement.model().spec());
+        let attention = || spec.layers.iter().map(|layer| &layer.attn);
+        let heads = attention().map(|attn| attn.n_heads * attn.d_head).max().unwrap_or(0);
+        let kv_heads = attention().map(|attn| attn.n_kv_heads * attn.d_head).max().unwrap_or(0);
+        let (wide, factors, between) =
+            (model.wide_kind(), products::kind(replacement), products::between(replacement));
         let flat = |numbers, kind| Tensor::f_empty([numbers as i64], (kind, model.device()));
         Ok(Self {
             gradients: flat(positions * spec.d_model, wide)?,
             factors: (factors != wide).then(|| flat(positions * spec.d_model, factors)).transpose()?,
-            first: flat(positions * heads, factors)?,
-            second: flat(positions * heads, factors)?,
+            first: flat(positions * heads, between)?,
+            second: flat(positions * heads, between)?,
+            values: (factors != between).then(|| flat(positions * kv_heads, factors)).transpose()?,
         })
     }
 
@@ -56,6 +67,11 @@ impl Room {
 
     pub(super) fn second(&self, shape: &[i64]) -> Tensor {
         view(&self.second, shape)
+    }
+
+    /// Where there is no room of its own for it, that of [`Room::second`].
+    pub(super) fn values(&self, shape: &[i64]) -> Tensor {
+        view(self.values.as_ref().unwrap_or(&self.second), shape)
     }
 }
 
