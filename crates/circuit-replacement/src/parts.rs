@@ -158,8 +158,12 @@ pub(crate) fn encode(
     }
     for (l, (transcoder, input)) in set.layers().iter().zip(inputs).enumerate() {
         found.push(transcoder.encode_in(input, ignored, l, cuts)?);
-        // After each layer, so that no more than one layer's candidates are held at a time.
+        // After each layer, so that no more than one layer's candidates are held at a time; nor more copies of weights than one
+        // layer's, which the allocator would keep, and not always use for the next.
         set.choose(&mut found)?;
+        if !transcoder.W_enc.is_ready(input.kind()) {
+            runtime::trim();
+        }
     }
     Ok(found)
 }
