@@ -413,7 +413,7 @@ mod tests {
         let matrix = |shape: [i64; 2], kind| Tensor::ones(shape, (kind, tch::Device::Cpu));
         let (a, b) = (matrix([4, 6], Kind::BFloat16), matrix([6, 5], Kind::BFloat16));
         let mut sum = matrix([4, 5], Kind::Float);
-        let mut undone = |sum: &mut Tensor, a: &Tensor, b: &Tensor| {
+        let undone = |sum: &mut Tensor, a: &Tensor, b: &Tensor| {
             let before = sum.copy();
             assert!(!bfloat16_product(sum, a, b, true).unwrap());
             assert_eq!(*sum, before);
