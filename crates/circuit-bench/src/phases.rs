@@ -7,7 +7,6 @@ use crate::needed::{moved_encode, moved_forward, moved_rows};
 use crate::{Made, needed_encode, needed_forward, needed_rows};
 use circuit_attribution::{AttributeConfig, AttributionError, PullBack, Read, TargetChoice, attribute};
 use circuit_graph::{Ranking, Thresholds, prune};
-use circuit_model::TokenBatch;
 use circuit_replacement::{Cuts, LocalReplacement, Products, Trace};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
@@ -122,14 +121,12 @@ fn rounding(made: &Made, cuts: Cuts) -> Result<f64, AttributionError> {
 
 fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let device = made.model.device();
-    let batch = TokenBatch::new(&made.tokens, &made.model)?;
     let ignored = made.model.spec().ignored_positions;
-    let (forward, trace) = timed(device, || Trace::record(&made.model, &made.set, &batch, ignored, true))?;
-    drop(trace);
-    let ignored = made.model.spec().ignored_positions;
-    let (both, replacement) = timed(device, || {
-        let admit = |_: &[usize]| Some(settings.cuts);
-        LocalReplacement::new_in(&made.model, &made.set, &made.tokens, ignored, settings.cuts, admit)
+    let (forward, trace) = timed(device, || {
+        Trace::record(&made.model, &made.set, &made.tokens, ignored, settings.cuts.keep_patterns)
+    })?;
+    let (encode, replacement) = timed(device, || {
+        LocalReplacement::take_apart(&made.model, &made.set, trace, settings.cuts, |_| Some(settings.cuts))
     })?;
     let targets =
         TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.95 }.resolve(&replacement)?;
@@ -178,7 +175,7 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         n_active: replacement.active().len(),
         n_rows: reads.len(),
         forward,
-        encode: (both - forward).max(0.0),
+        encode,
         rows,
         ranking,
         prune,

@@ -8,7 +8,7 @@
 
 use crate::ReplacementError;
 use crate::look::Samples;
-use circuit_index::{Layer, LayerSite, Site};
+use circuit_index::{Layer, LayerSite, Site, TokenId};
 use circuit_model::{Hooks, Model, ModelError, QueriesAndKeys, TokenBatch, Visitor};
 use circuit_transcoder::TranscoderSet;
 use std::collections::BTreeMap;
@@ -42,6 +42,10 @@ pub struct Trace {
     pub token_vectors: Tensor,
     /// `[pos, d_vocab]`, wide: after any soft cap.
     pub logits: Tensor,
+    /// The prompt.
+    pub(crate) tokens: Vec<TokenId>,
+    /// How many of its first positions have neither features nor errors.
+    pub(crate) ignored: usize,
     /// All frozen sites' values as they were visited, to hold them again; perhaps without patterns.
     held: BTreeMap<Site, Tensor>,
     /// Where patterns are not kept: of each layer what makes them.
@@ -56,14 +60,22 @@ impl Trace {
     /// what makes them.
     ///
     /// # Errors
-    /// If the run fails, or its logits are not finite.
+    /// If tokens or transcoders do not fit the model, all positions are ignored, the run fails, or its logits are not finite.
     pub fn record(
         model: &Model,
         transcoders: &TranscoderSet,
-        tokens: &TokenBatch,
+        tokens: &[TokenId],
         ignored: usize,
         keep_patterns: bool,
     ) -> Result<Self, ReplacementError> {
+        let (found, expected) = (transcoders.layers().len(), model.spec().n_layers());
+        if found != expected {
+            return Err(ReplacementError::Layers { found, expected });
+        }
+        let batch = TokenBatch::new(tokens, model)?;
+        if ignored >= tokens.len() && tokens.len() > 1 {
+            return Err(ReplacementError::NothingLeft { ignored, n_pos: tokens.len() });
+        }
         let info = transcoders.info();
         let mut frozen = model.spec().frozen_sites();
         let mut wanted = Vec::new();
@@ -78,10 +90,10 @@ impl Trace {
             wanted.extend([info.reads, info.writes].map(|site| Site::Block(Layer::from(l), site)));
         }
         let mut hooks = Hooks::new().record(wanted);
-        let logits = model.forward(tokens, &mut hooks)?;
+        let logits = model.forward(&batch, &mut hooks)?;
         let values = hooks.finish()?;
         circuit_torch::guard(|| {
-            let mut trace = Self::from_values(model, transcoders, logits, &frozen, &values, ignored)?;
+            let mut trace = Self::from_values(model, transcoders, logits, &frozen, &values, (tokens, ignored))?;
             if !keep_patterns {
                 let makers = model.blocks().iter().enumerate().map(|(l, block)| {
                     let [q, k] = queries_and_keys(l).map(|site| &values[&site]);
@@ -99,7 +111,7 @@ impl Trace {
         logits: Tensor,
         frozen: &[Site],
         values: &BTreeMap<Site, Tensor>,
-        ignored: usize,
+        (tokens, ignored): (&[TokenId], usize),
     ) -> Result<Self, ReplacementError> {
         let wide = model.wide_kind();
         let logits = logits.select(0, 0).to_kind(wide);
@@ -130,6 +142,8 @@ impl Trace {
             final_scale: value(&Site::FinalNormScale),
             token_vectors: value(&Site::Embed).to_kind(wide),
             logits,
+            tokens: tokens.to_vec(),
+            ignored,
             held: frozen.iter().map(|site| (*site, values[site].shallow_clone())).collect(),
             samples: Samples::of(values, model, ignored),
         })

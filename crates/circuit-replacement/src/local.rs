@@ -3,7 +3,7 @@
 use crate::parts::{Parts, encode};
 use crate::{FrozenLayer, ReplacementError, Trace};
 use circuit_index::{FeatureId, Layer, LayerSite, SourceOrder, SumOrder, TokenId};
-use circuit_model::{Block, Model, TokenBatch};
+use circuit_model::{Block, Model};
 use circuit_transcoder::TranscoderSet;
 use tch::Tensor;
 
@@ -61,8 +61,6 @@ impl Default for Cuts {
 pub struct LocalReplacement<'a> {
     model: &'a Model,
     transcoders: &'a TranscoderSet,
-    tokens: Vec<TokenId>,
-    ignored: usize,
     cuts: Cuts,
     trace: Trace,
     parts: Parts,
@@ -96,29 +94,34 @@ impl<'a> LocalReplacement<'a> {
         cuts: Cuts,
         admit: impl FnOnce(&[usize]) -> Option<Cuts>,
     ) -> Result<Self, ReplacementError> {
-        let (found, expected) = (transcoders.layers().len(), model.spec().n_layers());
-        if found != expected {
-            return Err(ReplacementError::Layers { found, expected });
-        }
-        let batch = TokenBatch::new(tokens, model)?;
-        if ignored >= tokens.len() && tokens.len() > 1 {
-            return Err(ReplacementError::NothingLeft { ignored, n_pos: tokens.len() });
-        }
-        let trace = Trace::record(model, transcoders, &batch, ignored, cuts.keep_patterns)?;
+        let trace = Trace::record(model, transcoders, tokens, ignored, cuts.keep_patterns)?;
+        Self::take_apart(model, transcoders, trace, cuts, admit)
+    }
+
+    /// The same of a run that is over: `trace` is what this model left behind, recorded for these transcoders.
+    ///
+    /// # Errors
+    /// As [`LocalReplacement::new_in`].
+    pub fn take_apart(
+        model: &'a Model,
+        transcoders: &'a TranscoderSet,
+        trace: Trace,
+        cuts: Cuts,
+        admit: impl FnOnce(&[usize]) -> Option<Cuts>,
+    ) -> Result<Self, ReplacementError> {
         circuit_torch::guard(|| {
-            tch::no_grad(|| Self::take_apart(model, transcoders, tokens, ignored, cuts, admit, trace))
+            tch::no_grad(|| Self::taken_apart(model, transcoders, trace, cuts, admit))
         })
     }
 
-    fn take_apart(
+    fn taken_apart(
         model: &'a Model,
         transcoders: &'a TranscoderSet,
-        tokens: &[TokenId],
-        ignored: usize,
+        trace: Trace,
         cuts: Cuts,
         admit: impl FnOnce(&[usize]) -> Option<Cuts>,
-        trace: Trace,
     ) -> Result<Self, ReplacementError> {
+        let ignored = trace.ignored;
         // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
         let wide = |t: &Tensor| t.to_kind(model.wide_kind());
         let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
@@ -128,8 +131,7 @@ impl<'a> LocalReplacement<'a> {
         let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
         let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
         let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts)?;
-        let tokens = tokens.to_vec();
-        let mut this = Self { model, transcoders, tokens, ignored, cuts, trace, parts };
+        let mut this = Self { model, transcoders, cuts, trace, parts };
         // What is kept is kept as rows need it: in the stream, and so that the same component of all sources lies together, which
         // products of few rows with few sources take at up to twice the speed.
         let positions: Vec<_> = this.parts.positions.iter().map(Tensor::shallow_clone).collect();
@@ -155,19 +157,19 @@ impl<'a> LocalReplacement<'a> {
     /// The prompt.
     #[must_use]
     pub fn tokens(&self) -> &[TokenId] {
-        &self.tokens
+        &self.trace.tokens
     }
 
     /// Number of tokens.
     #[must_use]
     pub fn n_pos(&self) -> usize {
-        self.tokens.len()
+        self.trace.tokens.len()
     }
 
     /// How many leading positions have neither features nor errors.
     #[must_use]
     pub fn ignored(&self) -> usize {
-        self.ignored
+        self.trace.ignored
     }
 
     /// How much is done at once.
