@@ -449,17 +449,20 @@ impl Job<'_> {
     fn sources(&self) -> Tally {
         let written: u64 = self.written().iter().sum();
         let errors = self.n_layers() * self.pos() * self.d() * self.wide();
-        let kept = if self.cuts.keep_writes { self.d() * self.wide() } else { 0 };
+        let kept = if self.cuts.keep_writes { self.d() * self.factor() } else { 0 };
         self.on_device(written * (kept + 8) + errors + self.active_bytes())
             // Orders of the sources, on either side.
             + self.on_host(self.n_layers() * self.pos() * 16)
     }
 
-    /// Decoder rows on their way into what is written, and what is written at a layer where that is not kept; a layer's way through
-    /// the norm after the MLP; errors.
+    /// Decoder rows on their way into what is written, and what is written at a layer where that is not kept; where it is, it is wide
+    /// before it is rounded; a layer's way through the norm after the MLP; errors.
     fn while_writing(&self) -> Tally {
         let rows = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
+        let rounded_away: u64 =
+            self.written().into_iter().sum::<u64>() * self.d() * (self.wide() - self.factor());
         self.anew(!self.cuts.keep_writes, self.most_written())
+            + self.anew(self.cuts.keep_writes, rounded_away)
             + rows.most(self.on_device(6 * self.pos() * self.d() * 8))
     }
 

@@ -289,9 +289,11 @@ impl<'a> PullBack<'a> {
             let places = order.visible_from(top).flatten().map(|place| place as i64);
             let places = Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(block.device());
             let block = block.f_index_select(1, &places)?;
-            for (nth, &read) in group.reads.iter().enumerate() {
-                let mut row = all.get(read as i64).narrow(0, 0, block.size()[1]);
-                row.f_copy_(&block.get(nth as i64))?;
+            for (nth, (&read, &layer)) in group.reads.iter().zip(&group.layers).enumerate() {
+                // What stands behind that is of a row that sees more.
+                let n = order.visible_from(layer).map(|piece| piece.len() as i64).sum();
+                let mut row = all.get(read as i64).narrow(0, 0, n);
+                row.f_copy_(&block.get(nth as i64).narrow(0, 0, n))?;
             }
         }
         Ok(all)
@@ -414,6 +416,7 @@ impl<'a> PullBack<'a> {
             n_layers: self.n_layers,
             d_model: model.spec().d_model,
             tokens: self.replacement.trace().token_vectors.shallow_clone(),
+            written_once: self.replacement.sum_order().is_of_one_layer(),
             room: Room::new(self.replacement, gradients)?,
             sums: (0..at_once).map(|_| room()).collect::<Result<_, AttributionError>>()?,
             started: 0,
@@ -461,6 +464,8 @@ struct Descent {
     d_model: usize,
     /// `[pos, d_model]`: what tokens write.
     tokens: Tensor,
+    /// Whether each effect is the product of one layer alone, and sums need not be zero at first.
+    written_once: bool,
     room: Room,
     /// Room for the sums of one group, and where they land; taken in turn.
     sums: Vec<(Tensor, Option<Landing>)>,
@@ -517,7 +522,11 @@ impl Descent {
         group: &Group,
     ) -> Result<Tensor, AttributionError> {
         let room = &self.sums[self.started % self.sums.len()].0;
-        let sums = room::view(room, &[group.reads.len(), group.width].map(|n| n as i64)).zero_();
+        // Of a row all is written that it sees, and the rest is not read; but where several layers write, effects are added.
+        let mut sums = room::view(room, &[group.reads.len(), group.width].map(|n| n as i64));
+        if !self.written_once {
+            sums = sums.f_zero_()?;
+        }
         let mut g = Gradients::none(&self.room, group.reads.len(), group.n_pos, self.d_model);
         let mut joins = group.joins.iter().peekable();
         let top = joins.peek().map_or(0, |join| join.0);
@@ -544,10 +553,11 @@ impl Descent {
 
     /// `A[row, token p] = g[p] · embedding`.
     fn contract_tokens(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
-        let n_pos = g.size()[1];
+        let (n_pos, all) = (g.size()[1], self.tokens.size()[0]);
         let tokens = self.tokens.narrow(0, 0, n_pos); // [pos, d_model]
         let on_tokens = g.transpose(0, 1).f_bmm(&tokens.unsqueeze(-1))?.squeeze_dim(-1).tr(); // [row, pos]
         sums.narrow(1, 0, n_pos).f_copy_(&on_tokens)?;
+        let _ = sums.narrow(1, n_pos, all - n_pos).f_zero_()?;
         Ok(())
     }
 }

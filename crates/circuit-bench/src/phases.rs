@@ -139,13 +139,7 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let selected = found.selected.iter().map(|&i| Read::Feature(i));
     let directions = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone()));
     let reads: Vec<_> = directions.chain(selected).collect();
-    let product = product_speed(
-        match settings.cuts.products {
-            Products::Wide => made.model.wide_kind(),
-            Products::Bfloat16 => Kind::BFloat16,
-        },
-        device,
-    );
+    let product = product_speed(settings.cuts.products.kind(made.model.wide_kind()), device);
     let (rows, values) = timed(device, || {
         let pull_back = PullBack::new(&replacement)?;
         pull_back.rows(&reads, |_| {})

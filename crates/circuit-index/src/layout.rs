@@ -270,6 +270,12 @@ impl SumOrder {
         Self { n_layers, n_pos, by_position, starts }
     }
 
+    /// Whether each place is written by one layer alone.
+    #[must_use]
+    pub fn is_of_one_layer(&self) -> bool {
+        !self.by_position
+    }
+
     /// Number of sources.
     #[must_use]
     pub fn n_sources(&self) -> usize {

@@ -93,7 +93,8 @@ impl Trace {
         let logits = model.forward(&batch, &mut hooks)?;
         let values = hooks.finish()?;
         circuit_torch::guard(|| {
-            let mut trace = Self::from_values(model, transcoders, logits, &frozen, &values, (tokens, ignored))?;
+            let mut trace =
+                Self::from_values(model, transcoders, logits, &frozen, &values, (tokens, ignored))?;
             if !keep_patterns {
                 let makers = model.blocks().iter().enumerate().map(|(l, block)| {
                     let [q, k] = queries_and_keys(l).map(|site| &values[&site]);

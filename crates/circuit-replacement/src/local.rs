@@ -5,7 +5,7 @@ use crate::{FrozenLayer, ReplacementError, Trace};
 use circuit_index::{FeatureId, Layer, LayerSite, SourceOrder, SumOrder, TokenId};
 use circuit_model::{Block, Model};
 use circuit_transcoder::TranscoderSet;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// In which type the products of the pull-back are taken. Gradients and sums are wide in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,17 @@ pub enum Products {
     Wide,
     /// bfloat16: factors are rounded to 8 significant bits. For GPUs, and processors that have instructions for it.
     Bfloat16,
+}
+
+impl Products {
+    /// The type of factors where the computation has the type `wide`.
+    #[must_use]
+    pub fn kind(self, wide: Kind) -> Kind {
+        match self {
+            Self::Wide => wide,
+            Self::Bfloat16 => Kind::BFloat16,
+        }
+    }
 }
 
 /// How much is done at once, and in what. Cuts change no result, but for the last bits of products of another shape; products of
@@ -109,9 +120,7 @@ impl<'a> LocalReplacement<'a> {
         cuts: Cuts,
         admit: impl FnOnce(&[usize]) -> Option<Cuts>,
     ) -> Result<Self, ReplacementError> {
-        circuit_torch::guard(|| {
-            tch::no_grad(|| Self::taken_apart(model, transcoders, trace, cuts, admit))
-        })
+        circuit_torch::guard(|| tch::no_grad(|| Self::taken_apart(model, transcoders, trace, cuts, admit)))
     }
 
     fn taken_apart(
@@ -132,12 +141,14 @@ impl<'a> LocalReplacement<'a> {
         let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
         let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts)?;
         let mut this = Self { model, transcoders, cuts, trace, parts };
-        // What is kept is kept as rows need it: in the stream, and so that the same component of all sources lies together, which
-        // products of few rows with few sources take at up to twice the speed.
+        // What is kept is kept as rows need it: in the stream, in the type of factors, and so that the same component of all sources
+        // lies together, which products of few rows with few sources take at up to twice the speed.
         let positions: Vec<_> = this.parts.positions.iter().map(Tensor::shallow_clone).collect();
         let (blocks, layers, site) = (model.blocks(), &this.trace.layers, transcoders.info().writes);
+        let factors = cuts.products.kind(model.wide_kind());
         this.parts.map_kept(|l, written| {
-            to_stream(&blocks[l], &layers[l], site, written, &positions[l]).tr().contiguous().tr()
+            let written = to_stream(&blocks[l], &layers[l], site, written, &positions[l]);
+            written.to_kind(factors).tr().contiguous().tr()
         });
         Ok(this)
     }
@@ -202,7 +213,8 @@ impl<'a> LocalReplacement<'a> {
 
     /// What is written into the residual stream at a layer and the first `n_pos` positions, `[n, d_model]`: position by position the
     /// groups of the layers whose features write there ([`TranscoderSet::writers`]), of each its features by index, then its error.
-    /// An error of a layer below writes nothing here and is zero. Kept, or made anew each time.
+    /// An error of a layer below writes nothing here and is zero. Kept, in the type of factors ([`Products::kind`]), or made anew
+    /// each time, wide.
     ///
     /// # Errors
     /// If there is no such layer or position, or LibTorch fails, for example for want of memory.
@@ -220,12 +232,13 @@ impl<'a> LocalReplacement<'a> {
         })
     }
 
-    /// The sum of all that sources write into the residual stream at a layer, `[pos, d_model]`.
+    /// The sum of all that sources write into the residual stream at a layer, `[pos, d_model]`, wide.
     ///
     /// # Errors
     /// If LibTorch fails, for example for want of memory.
     pub fn written(&self, layer: Layer) -> Result<Tensor, ReplacementError> {
-        let (writes, positions) = (self.writes(layer, self.n_pos())?, &self.parts.positions[layer.get()]);
+        let writes = self.writes(layer, self.n_pos())?.f_to_kind(self.model.wide_kind())?;
+        let positions = &self.parts.positions[layer.get()];
         let sum = Tensor::f_zeros([self.n_pos() as i64, writes.size()[1]], (writes.kind(), writes.device()))?;
         Ok(sum.f_index_add(0, positions, &writes)?)
     }

@@ -32,19 +32,15 @@ impl Job<'_> {
         if self.on_gpu { self.factor() } else { self.wide() }
     }
 
-    /// What is written at each layer, once more, where products need it rounded.
-    pub(super) fn rounded_writes(&self) -> impl Iterator<Item = u64> {
-        let bytes = if self.factor() == self.wide() { 0 } else { self.d() * self.factor() };
-        self.written().into_iter().map(move |n| n * bytes)
+    /// What is written at a layer, at the most, once more, where products need it rounded.
+    fn rounded_writes(&self) -> u64 {
+        if self.factor() == self.wide() { 0 } else { self.most_written() / self.wide() * self.factor() }
     }
 
     /// Bytes of the folded patterns and matrices of all layers, where they are kept.
     #[must_use]
     pub fn folded_bytes(&self) -> u64 {
-        let Cuts { keep_folded, keep_writes, .. } = self.cuts;
-        let folded = || self.layers().map(|layer| self.folded(layer)).sum::<u64>();
-        let rounded = if keep_folded && keep_writes { self.rounded_writes().sum() } else { 0 };
-        rounded + if keep_folded { folded() } else { 0 }
+        if self.cuts.keep_folded { self.layers().map(|layer| self.folded(layer)).sum() } else { 0 }
     }
 
     pub(super) fn layers(&self) -> impl Iterator<Item = (&LayerSpec, &LayerSizes)> {
@@ -66,15 +62,13 @@ impl Job<'_> {
     pub(super) fn level(&self) -> Tally {
         let Cuts { keep_folded, keep_writes, .. } = self.cuts;
         let folded = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
-        let rounded = self.rounded_writes().max().unwrap_or(0);
         // A part of a kept pattern is copied for rows that see a part of the positions.
         let part = self.on_device(self.largest_pattern() * self.between());
         let folding = if keep_folded { part } else { part.most(self.while_folding()) };
         let writing = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
         let writing = if keep_writes { Tally::default() } else { writing };
         self.anew(!keep_folded, folded)
-            + self.anew(!keep_writes, self.most_written())
-            + self.anew(!keep_folded || !keep_writes, rounded)
+            + self.anew(!keep_writes, self.most_written() + self.rounded_writes())
             + folding.most(writing)
     }
 

@@ -5,7 +5,7 @@
 //! level is kept without it, and gets it each time ([`Level::with_writes`]). Not here: in which order levels are gone through, and
 //! how rows join ([`super`]).
 
-use super::products::{self, add_product};
+use super::products::{self, add_product, product};
 use super::room::{Room, sizes};
 use crate::AttributionError;
 use circuit_index::{Layer, LayerSite, Pos};
@@ -21,8 +21,10 @@ pub(super) struct Level {
     skip: Option<Skip>,
     /// For each position `[d_model, source]`: what is written into the stream there; no position where that is made each time.
     writes: Vec<Tensor>,
-    /// For each position, where the effects of these sources are summed up.
+    /// For each position, where the effects of these sources are summed up,
     groups: Arc<[Range<usize>]>,
+    /// and whether nothing else is, there.
+    alone: bool,
 }
 
 impl Level {
@@ -35,6 +37,7 @@ impl Level {
             skip: Skip::of(replacement, layer.get()),
             writes: Vec::new(),
             groups: (0..replacement.n_pos()).map(groups).collect(),
+            alone: replacement.sum_order().is_of_one_layer(),
         };
         match replacement.cuts().keep_writes {
             true => level.with_writes(replacement, layer, replacement.n_pos()),
@@ -66,11 +69,12 @@ impl Level {
             skip: self.skip.as_ref().map(Skip::shallow_clone),
             writes: self.writes.iter().map(Tensor::shallow_clone).collect(),
             groups: Arc::clone(&self.groups),
+            alone: self.alone,
         }
     }
 
     /// `A[row, source] += g[p] · write` for all that is written here: one product per position. `g [row, pos, d_model]` as factors, `sums
-    /// [row, n]`.
+    /// [row, n]`. Where nothing else is summed up there, it need not be zero before.
     pub(super) fn contract(&self, g: &Tensor, sums: &Tensor) -> Result<(), AttributionError> {
         let [rows, n_pos, _] = sizes(g);
         if rows == 0 {
@@ -79,7 +83,15 @@ impl Level {
         let sums = sums.narrow(0, 0, rows);
         for (p, (group, written)) in (0..n_pos).zip(self.groups.iter().zip(&self.writes)) {
             let sums = sums.narrow(1, group.start as i64, group.len() as i64);
-            add_product(&sums, &g.select(1, p), written)?;
+            match self.alone {
+                true => product(&sums, &g.select(1, p), written)?,
+                false => add_product(&sums, &g.select(1, p), written)?,
+            }
+        }
+        // Gradients do not reach later positions: what is written there has no effect.
+        if let (true, [first, ..]) = (self.alone, &self.groups[n_pos as usize..]) {
+            let end = self.groups.last().map_or(first.start, |last| last.end);
+            let _ = sums.narrow(1, first.start as i64, (end - first.start) as i64).f_zero_()?;
         }
         Ok(())
     }
@@ -203,7 +215,7 @@ impl Attention {
         let [rows, pos, d] = sizes(g);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let z = room.first(&[rows * pos, kv * group * d_head]);
-        products::product(&z, &g.view([rows * pos, d]), &self.stream_to_z)?;
+        product(&z, &g.view([rows * pos, d]), &self.stream_to_z)?;
         // A head's pattern meets all rows at once: [key, query] with [query, row * d_head].
         let by_head = room.second(&[kv, group, pos, rows, d_head]);
         by_head.shallow_clone().f_copy_(&z.view([rows, pos, kv, group, d_head]).permute([2, 3, 1, 0, 4]))?;
@@ -233,7 +245,7 @@ impl Attention {
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let all = self.pattern.size()[1];
         let z = Tensor::f_empty([rows, kv * group * d_head], (self.pattern.kind(), h.device()))?;
-        products::product(&z, &h.to_kind(self.stream_to_z.kind()), &self.stream_to_z)?;
+        product(&z, &h.to_kind(self.stream_to_z.kind()), &self.stream_to_z)?;
         let z = z.view([rows, kv, group, d_head]);
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
         let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]

@@ -1,19 +1,16 @@
 //! Products of factors in one type, summed up in another.
 //!
-//! Gradients and sums are always carried in the wide type. With [`Products::Bfloat16`] what is rounded are the two factors of products
+//! Gradients and sums are always carried in the wide type. With [`circuit_replacement::Products::Bfloat16`] what is rounded are the two factors of products
 //! with weights and with what sources write. The pattern's product between them takes a GPU in bfloat16, too; on a CPU it is
 //! small, and stays wide. Not here: which products there are.
 
 use crate::AttributionError;
-use circuit_replacement::{LocalReplacement, Products};
+use circuit_replacement::LocalReplacement;
 use tch::{Device, Kind, Tensor};
 
 /// The type of factors.
 pub(super) fn kind(replacement: &LocalReplacement<'_>) -> Kind {
-    match replacement.cuts().products {
-        Products::Wide => replacement.model().wide_kind(),
-        Products::Bfloat16 => Kind::BFloat16,
-    }
+    replacement.cuts().products.kind(replacement.model().wide_kind())
 }
 
 /// The type of the pattern, and of what its product takes and makes.
@@ -29,6 +26,9 @@ pub(super) fn product(out: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), Attrib
     let mut out = out.shallow_clone();
     if a.kind() == out.kind() {
         let _ = a.f_mm_out(&out, b)?;
+    } else if matches!(out.device(), Device::Cuda(_)) && out.kind() == Kind::Float {
+        // Straight into the wide type, not rounded once more on the way.
+        let _ = a.f_mm_dtype_out(&out, b, Kind::Float)?;
     } else if !circuit_torch::bfloat16_product(&mut out, a, b, false)? {
         out.f_copy_(&a.f_mm(b)?)?;
     }
