@@ -139,11 +139,12 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     let selected = found.selected.iter().map(|&i| Read::Feature(i));
     let directions = targets.iter().map(|t| Read::Direction(t.direction.shallow_clone()));
     let reads: Vec<_> = directions.chain(selected).collect();
-    let product = product_speed(settings.cuts.products.kind(made.model.wide_kind()), device);
     let (rows, values) = timed(device, || {
         let pull_back = PullBack::new(&replacement)?;
         pull_back.rows(&reads, |_| {})
     })?;
+    // As long as the rows took: on a machine shared with others, a moment's best is no measure for what takes longer.
+    let product = product_speed(settings.cuts.products.kind(made.model.wide_kind()), device, rows);
     // The same rows in rounds, as they come when features are chosen.
     let (ranking, _) = timed(Device::Cpu, || {
         let mut ranking =
@@ -203,19 +204,21 @@ fn wait(device: Device) {
     }
 }
 
-/// Operations per second of a large product: the best of several.
+/// Operations per second of a large product: the mean of several, which take so many seconds together.
 #[must_use]
-pub fn product_speed(kind: Kind, device: Device) -> f64 {
+pub fn product_speed(kind: Kind, device: Device, seconds: f64) -> f64 {
     let n = if device.is_cuda() { 8192 } else { 2048 };
     let a = Tensor::randn([n, n], (kind, device));
-    let mut out = Tensor::zeros([n, n], (kind, device));
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        wait(device);
-        let start = Instant::now();
+    let mut out = a.matmul(&a.tr()); // the first one prepares what the others find
+    wait(device);
+    let start = Instant::now();
+    for products in 1.. {
         out = a.matmul_out(&out, &a.tr());
         wait(device);
-        best = best.min(start.elapsed().as_secs_f64());
+        let taken = start.elapsed().as_secs_f64();
+        if products >= 5 && taken >= seconds {
+            return 2.0 * (n as f64).powi(3) * f64::from(products) / taken;
+        }
     }
-    2.0 * (n as f64).powi(3) / best
+    unreachable!("products are counted without an end")
 }
