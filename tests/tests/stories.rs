@@ -2,7 +2,7 @@
 //!
 //! The model answers "the capital of the state containing Dallas is" with "Austin". If it does so by way of Texas, then putting California
 //! in Texas's place must make it say "Sacramento". How features are found and edited is `circuit-train-demo`'s, whose table measures the
-//! same on few pairs; the bars are its bars, but for the one that the demo does not reach. Every test prints how many of all pairs came out as told.
+//! same on few pairs; the bars are its bars. Every test prints how many of all pairs came out as told.
 
 #![allow(clippy::print_stdout, reason = "how many pairs came out as told is for a reader")]
 
@@ -122,7 +122,12 @@ fn an_opposite_s_operand_and_language_can_be_swapped() {
         .collect();
     // With nothing swapped for another, questions are answered.
     let same: Vec<_> = questions.iter().map(|q| (*q, *q)).collect();
-    at_least("opposites answered", stories.swap_opposites(&same, &[]).unwrap(), same.len(), 0.98);
+    at_least(
+        "opposites answered",
+        stories.swap_opposites(&same, &[], &Freeze::Attention).unwrap(),
+        same.len(),
+        0.98,
+    );
 
     // Every question with its operand swapped for some others', and with its language for both others.
     let (mut operands, mut languages) = (Vec::new(), Vec::new());
@@ -134,13 +139,14 @@ fn an_opposite_s_operand_and_language_can_be_swapped() {
         let others = (0..LANGUAGES.len()).filter(|&l| l != from.language);
         languages.extend(others.map(|language| (*from, Question { language, ..*from })));
     }
-    let right = stories.swap_opposites(&operands, &SAYS_OPERAND).unwrap();
+    let right = stories.swap_opposites(&operands, &SAYS_OPERAND, &Freeze::Attention).unwrap();
     at_least("operand swapped at word and end", right, operands.len(), 22.0 / 24.0);
-    let right = stories.swap_opposites(&languages, &SAYS_LANGUAGE).unwrap();
-    // A guard against a fall: the table asks for 22 of 24, and this demo is short there (231 of 264 when this was written).
-    at_least("language swapped at all words", right, languages.len(), 0.6);
-    // Word and end alone are not enough: the words in front say the language again.
-    let right = stories.swap_opposites(&languages, &SAYS_OPERAND).unwrap();
+    let right = stories.swap_opposites(&languages, &SAYS_LANGUAGE, &Freeze::Nothing).unwrap();
+    at_least("language swapped at all words", right, languages.len(), 22.0 / 24.0);
+    // Where attention looks says the language, too, and so do the words in front.
+    let right = stories.swap_opposites(&languages, &SAYS_LANGUAGE, &Freeze::Attention).unwrap();
+    println!("language swapped at all words, patterns held: {right} of {}", languages.len());
+    let right = stories.swap_opposites(&languages, &SAYS_OPERAND, &Freeze::Nothing).unwrap();
     println!("language swapped at word and end alone: {right} of {}", languages.len());
 }
 

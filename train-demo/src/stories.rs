@@ -24,7 +24,8 @@ pub const LAST: i64 = 10;
 /// Where a question for an opposite says what it is about: at the word, and at its last one.
 pub const SAYS_OPERAND: [i64; 2] = [6, 7];
 /// Where it says its language: everywhere but at the colon. The name of the language and "the opposite of" are read from there by
-/// attention, whose patterns stay, so that to change the word and the end alone would leave most of what says it.
+/// attention, so that to change the word and the end alone would leave most of what says it. Where attention looks depends on the
+/// language, too: patterns have to respond ([`Freeze::Nothing`]).
 pub const SAYS_LANGUAGE: [i64; 6] = [1, 3, 4, 5, 6, 7];
 /// A feature means a state if it fires on this share of its cities at least,
 const FIRES: f64 = 0.75;
@@ -58,11 +59,11 @@ impl Stories<'_> {
         Ok(self.tokenizer.encode_prompt(prompt)?.tokens)
     }
 
-    fn run(&self, requests: &[Request]) -> Result<Vec<Outcome<'_>>> {
+    fn run(&self, requests: &[Request], freeze: &Freeze) -> Result<Vec<Outcome<'_>>> {
         let interventions = Interventions::new(self.model, self.set, 1)?;
         let mut outcomes = Vec::new();
         for some in requests.chunks(TOGETHER) {
-            outcomes.extend(interventions.run(some, &Freeze::Attention)?);
+            outcomes.extend(interventions.run(some, freeze)?);
         }
         Ok(outcomes)
     }
@@ -98,7 +99,7 @@ impl Stories<'_> {
         let requests: Vec<_> = cities.iter().map(|(_, city)| plain(city)).collect::<Result<_>>()?;
         // Of each feature and state: on how many cities it fires, and the sum of its activations there.
         let mut sums: BTreeMap<(i64, (usize, i64)), ByState> = BTreeMap::new();
-        for ((state, _), outcome) in cities.iter().zip(self.run(&requests)?) {
+        for ((state, _), outcome) in cities.iter().zip(self.run(&requests, &Freeze::Attention)?) {
             for pos in [CITY, LAST] {
                 for (feature, activation) in self.active(&outcome, pos)? {
                     let of_state = sums.entry((pos, feature)).or_default().entry(*state).or_default();
@@ -145,7 +146,7 @@ impl Stories<'_> {
         };
         let requests: Vec<_> = pairs.iter().map(request).collect::<Result<_>>()?;
         let mut right = 0;
-        for (&(_, _, to), outcome) in pairs.iter().zip(self.run(&requests)?) {
+        for (&(_, _, to), outcome) in pairs.iter().zip(self.run(&requests, &Freeze::Attention)?) {
             right += usize::from(self.says(&outcome)? == self.facts.states[to].capital);
         }
         Ok(right)
@@ -164,11 +165,16 @@ impl Stories<'_> {
     }
 
     /// For how many of the questions for opposites the answer is another's, once what is active at some positions is what is active
-    /// there for the other.
+    /// there for the other, below the last layer, and `freeze` is held.
     ///
     /// # Errors
     /// If the model cannot be run.
-    pub fn swap_opposites(&self, pairs: &[(Question, Question)], at: &[i64]) -> Result<usize> {
+    pub fn swap_opposites(
+        &self,
+        pairs: &[(Question, Question)],
+        at: &[i64],
+        freeze: &Freeze,
+    ) -> Result<usize> {
         let word = |q: &Question, other: bool| {
             let pair: &Opposites = &self.facts.opposites[q.pair];
             &pair[q.language][usize::from(q.second != other)]
@@ -178,7 +184,7 @@ impl Stories<'_> {
         };
         let both: Vec<&Question> = pairs.iter().flat_map(|(a, b)| [a, b]).collect();
         let requests: Vec<_> = both.into_iter().map(plain).collect::<Result<_>>()?;
-        let outcomes = self.run(&requests)?;
+        let outcomes = self.run(&requests, freeze)?;
         let mut swapped = Vec::new();
         for (nth, requests) in requests.chunks(2).enumerate() {
             let mut edits = Vec::new();
@@ -192,7 +198,7 @@ impl Stories<'_> {
             swapped.push(Request { tokens: requests[0].tokens.clone(), edits });
         }
         let mut right = 0;
-        for ((_, to), outcome) in pairs.iter().zip(self.run(&swapped)?) {
+        for ((_, to), outcome) in pairs.iter().zip(self.run(&swapped, freeze)?) {
             right += usize::from(&self.says(&outcome)? == word(to, true));
         }
         Ok(right)

@@ -10,6 +10,7 @@ use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_format::PackedFeatures;
 use circuit_graph::{Graph, ModelInfo, Target, Thresholds, prune, scores};
 use circuit_index::{Node, TokenId};
+use circuit_intervention::Freeze;
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
 use circuit_replacement::LocalReplacement;
@@ -283,14 +284,15 @@ impl Measured<'_> {
         let strong = stories.steer(&meanings, &pairs, -1.0, 2.0)?;
         let plain = stories.steer(&meanings, &pairs, 0.0, 1.0)?;
         let mut swapped = [0; 2];
-        let places = [(false, &SAYS_OPERAND[..]), (true, &SAYS_LANGUAGE[..])];
-        for ((by_language, at), right) in places.into_iter().zip(&mut swapped) {
+        let ways =
+            [(false, &SAYS_OPERAND[..], Freeze::Attention), (true, &SAYS_LANGUAGE[..], Freeze::Nothing)];
+        for ((by_language, at, freeze), right) in ways.into_iter().zip(&mut swapped) {
             let pairs = stories.pairs_of_opposites(
                 SWAPPED,
                 by_language,
                 &mut self.chance(3 + u64::from(by_language)),
             );
-            *right = stories.swap_opposites(&pairs, at)?;
+            *right = stories.swap_opposites(&pairs, at, &freeze)?;
         }
         let texas = stories.state("Texas")?;
         let (features, state, says) = self.dallas(set, texas)?;
@@ -316,7 +318,7 @@ impl Measured<'_> {
         let [operand, language] = swapped;
         self.line(
             format!(
-                "opposites: operand (at word and end) / language (at all words) swapped, {SWAPPED} pairs each"
+                "opposites: operand (at word and end) / language (at all words, patterns free) swapped, {SWAPPED} pairs each"
             ),
             format!("{operand} / {language}"),
             ">= 22 each",
