@@ -120,6 +120,10 @@ impl<'a> LocalReplacement<'a> {
         cuts: Cuts,
         admit: impl FnOnce(&[usize]) -> Option<Cuts>,
     ) -> Result<Self, ReplacementError> {
+        let (found, expected) = (transcoders.layers().len(), trace.layers.len());
+        if found != expected || model.blocks().len() != expected {
+            return Err(ReplacementError::Layers { found, expected });
+        }
         circuit_torch::guard(|| tch::no_grad(|| Self::taken_apart(model, transcoders, trace, cuts, admit)))
     }
 
@@ -139,18 +143,14 @@ impl<'a> LocalReplacement<'a> {
         let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
         let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
         let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
-        let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts)?;
-        let mut this = Self { model, transcoders, cuts, trace, parts };
-        // What is kept is kept as rows need it: in the stream, in the type of factors, and so that the same component of all sources
-        // lies together, which products of few rows with few sources take at up to twice the speed.
-        let positions: Vec<_> = this.parts.positions.iter().map(Tensor::shallow_clone).collect();
-        let (blocks, layers, site) = (model.blocks(), &this.trace.layers, transcoders.info().writes);
+        // What is kept is kept as rows need it: in the stream, and in the type of factors.
+        let (blocks, layers, site) = (model.blocks(), &trace.layers, transcoders.info().writes);
         let factors = cuts.products.kind(model.wide_kind());
-        this.parts.map_kept(|l, written| {
-            let written = to_stream(&blocks[l], &layers[l], site, written, &positions[l]);
-            written.to_kind(factors).tr().contiguous().tr()
-        });
-        Ok(this)
+        let keep = |l: usize, written: &Tensor, positions: &Tensor| {
+            to_stream(&blocks[l], &layers[l], site, written, positions).to_kind(factors)
+        };
+        let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts, keep)?;
+        Ok(Self { model, transcoders, cuts, trace, parts })
     }
 
     /// The model.
@@ -211,24 +211,20 @@ impl<'a> LocalReplacement<'a> {
         &self.parts.errors[layer.get()]
     }
 
-    /// What is written into the residual stream at a layer and the first `n_pos` positions, `[n, d_model]`: position by position the
-    /// groups of the layers whose features write there ([`TranscoderSet::writers`]), of each its features by index, then its error.
-    /// An error of a layer below writes nothing here and is zero. Kept, in the type of factors ([`Products::kind`]), or made anew
-    /// each time, wide.
+    /// What is written into the residual stream at a layer, at each of the first `n_pos` positions `[n, d_model]`: the groups of the
+    /// layers whose features write there ([`TranscoderSet::writers`]), of each its features by index, then its error. An error of
+    /// a layer below writes nothing here and is zero. Kept, or made anew each time; in the type of factors ([`Products::kind`]).
     ///
     /// # Errors
     /// If there is no such layer or position, or LibTorch fails, for example for want of memory.
-    pub fn writes(&self, layer: Layer, n_pos: usize) -> Result<Tensor, ReplacementError> {
+    pub fn writes(&self, layer: Layer, n_pos: usize) -> Result<Vec<Tensor>, ReplacementError> {
+        let (block, frozen) = (&self.model.blocks()[layer.get()], &self.trace.layers[layer.get()]);
+        let factors = self.cuts.products.kind(self.model.wide_kind());
+        let keep = |written: &Tensor, positions: &Tensor| {
+            to_stream(block, frozen, self.transcoders.info().writes, written, positions).to_kind(factors)
+        };
         circuit_torch::guard(|| {
-            tch::no_grad(|| {
-                let written = self.parts.writes(self.transcoders, layer.get(), n_pos);
-                if self.cuts.keep_writes {
-                    return Ok(written);
-                }
-                let (block, frozen) = (&self.model.blocks()[layer.get()], &self.trace.layers[layer.get()]);
-                let positions = self.parts.positions[layer.get()].narrow(0, 0, written.size()[0]);
-                Ok(to_stream(block, frozen, self.transcoders.info().writes, &written, &positions))
-            })
+            tch::no_grad(|| Ok(self.parts.writes(self.transcoders, layer.get(), n_pos, keep)))
         })
     }
 
@@ -237,10 +233,12 @@ impl<'a> LocalReplacement<'a> {
     /// # Errors
     /// If LibTorch fails, for example for want of memory.
     pub fn written(&self, layer: Layer) -> Result<Tensor, ReplacementError> {
-        let writes = self.writes(layer, self.n_pos())?.f_to_kind(self.model.wide_kind())?;
-        let positions = &self.parts.positions[layer.get()];
-        let sum = Tensor::f_zeros([self.n_pos() as i64, writes.size()[1]], (writes.kind(), writes.device()))?;
-        Ok(sum.f_index_add(0, positions, &writes)?)
+        let wide = self.model.wide_kind();
+        let sums = self.writes(layer, self.n_pos())?.into_iter().map(|writes| {
+            // In one order, however they lie.
+            writes.f_contiguous()?.f_sum_dim_intlist(0, false, wide)
+        });
+        Ok(Tensor::f_stack(&sums.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 
     /// The order of all sources.

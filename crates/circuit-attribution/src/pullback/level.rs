@@ -52,14 +52,8 @@ impl Level {
         layer: Layer,
         n_pos: usize,
     ) -> Result<Self, AttributionError> {
-        let written = replacement.writes(layer, n_pos)?.f_to_kind(products::kind(replacement))?;
-        // One after another in the layer's matrix.
-        let writes = self.groups[..n_pos].iter().scan(0, |first, group| {
-            let here = written.narrow(0, *first, group.len() as i64);
-            *first += group.len() as i64;
-            Some(here.tr())
-        });
-        Ok(Self { writes: writes.collect(), ..self })
+        let written = replacement.writes(layer, n_pos)?;
+        Ok(Self { writes: written.iter().map(Tensor::tr).collect(), ..self })
     }
 
     /// The same; its numbers are shared.
