@@ -157,12 +157,19 @@ impl Job<'_> {
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
             let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
-            // Room for gradients, also as factors, and twice for what heads see of them; what rows that all join at once make beside
-            // that.
+            // Room for gradients, also as factors, and twice for what heads see of them.
             let factors = if self.factor() == wide { 0 } else { d * self.factor() };
             let values = if self.factor() == self.between() { 0 } else { kv * self.factor() };
-            d * wide + factors + values + (2 * q + kv + attn.n_heads as u64) * self.between()
+            d * wide + factors + values + 2 * q * self.between()
         };
+        // What rows that join at one layer make beside that. Features of a group are taken to be spread over layers as all are.
+        let joining = |layer: &LayerSpec| {
+            (layer.attn.n_kv_heads * layer.attn.d_head + layer.attn.n_heads) as u64 * self.between()
+        };
+        let joining = self.spec.layers.iter().map(joining).max().unwrap_or(0);
+        let of_one_layer = self.active.iter().copied().max().unwrap_or(0);
+        let share = (rows * of_one_layer).div_ceil(self.n_active().max(1));
+        let join_at_once = share.max(rows.min(self.n_targets as u64));
         let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
         if self.set.layers.iter().any(|layer| layer.skip) {
             width += 3 * d * wide;
@@ -171,7 +178,7 @@ impl Job<'_> {
         let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
         let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
         let workers = workers.min(groups).max(1);
-        let gradients = workers * self.pos() * rows * width;
+        let gradients = workers * self.pos() * (rows * width + join_at_once * joining);
         // On a GPU the next sums are computed while the last ones are fetched.
         let at_once = workers * if self.on_gpu { 2 } else { 1 };
         let sums = at_once * rows * self.n_sources();
