@@ -7,7 +7,6 @@ use circuit_attribution::{PullBack, Read};
 use circuit_benches::{CONFIG, ROWS, large_graph, model, replacement, rows, targets};
 use circuit_format::{GraphFileOptions, Kept, QParams, Slug, write_graph_files};
 use circuit_graph::{Ranking, Thresholds, prune};
-use circuit_model::TokenBatch;
 use circuit_replacement::{LocalReplacement, Trace};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -15,12 +14,11 @@ use std::time::Duration;
 
 fn phases(c: &mut Criterion) {
     let made = model();
-    let batch = TokenBatch::new(&made.tokens, &made.model).expect("a prompt");
     let mut group = c.benchmark_group("forward");
     group.bench_function("24 tokens", |b| {
         b.iter(|| {
             let ignored = made.model.spec().ignored_positions;
-            black_box(Trace::record(&made.model, &made.set, &batch, ignored, true).expect("a run"))
+            black_box(Trace::record(&made.model, &made.set, &made.tokens, ignored, true).expect("a run"))
         });
     });
     group.finish();
