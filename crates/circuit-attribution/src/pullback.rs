@@ -291,7 +291,7 @@ impl<'a> PullBack<'a> {
             let block = block.f_index_select(1, &places)?;
             for (nth, (&read, &layer)) in group.reads.iter().zip(&group.layers).enumerate() {
                 // What stands behind that is of a row that sees more.
-                let n = order.visible_from(layer).map(|piece| piece.len() as i64).sum();
+                let n = self.replacement.order().visible_from(layer) as i64;
                 let mut row = all.get(read as i64).narrow(0, 0, n);
                 row.f_copy_(&block.get(nth as i64).narrow(0, 0, n))?;
             }

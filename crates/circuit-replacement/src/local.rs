@@ -124,33 +124,22 @@ impl<'a> LocalReplacement<'a> {
         if found != expected || model.blocks().len() != expected {
             return Err(ReplacementError::Layers { found, expected });
         }
-        circuit_torch::guard(|| tch::no_grad(|| Self::taken_apart(model, transcoders, trace, cuts, admit)))
-    }
-
-    fn taken_apart(
-        model: &'a Model,
-        transcoders: &'a TranscoderSet,
-        trace: Trace,
-        cuts: Cuts,
-        admit: impl FnOnce(&[usize]) -> Option<Cuts>,
-    ) -> Result<Self, ReplacementError> {
-        let ignored = trace.ignored;
-        // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
-        let wide = |t: &Tensor| t.to_kind(model.wide_kind());
-        let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
-        let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
-        let found = encode(transcoders, &inputs, ignored, cuts.encode, cuts.workers)?;
-        let n_active: Vec<usize> = found.iter().map(|features| features.values.size()[0] as usize).collect();
-        let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
-        let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
-        // What is kept is kept as rows need it: in the stream, and in the type of factors.
-        let (blocks, layers, site) = (model.blocks(), &trace.layers, transcoders.info().writes);
-        let factors = cuts.products.kind(model.wide_kind());
-        let keep = |l: usize, written: &Tensor, positions: &Tensor| {
-            to_stream(&blocks[l], &layers[l], site, written, positions).to_kind(factors)
+        let work = || {
+            let ignored = trace.ignored;
+            // Wide: rounding encoders and pre-activations to 16 bits would switch features on and off.
+            let wide = |t: &Tensor| t.to_kind(model.wide_kind());
+            let inputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_input)).collect();
+            let outputs: Vec<_> = trace.layers.iter().map(|layer| wide(&layer.feature_output)).collect();
+            let found = encode(transcoders, &inputs, ignored, cuts.encode, cuts.workers)?;
+            let n_active: Vec<usize> =
+                found.iter().map(|features| features.values.size()[0] as usize).collect();
+            let no_room = || ReplacementError::NoRoom { n_active: n_active.iter().sum() };
+            let cuts = Cuts { keep_patterns: cuts.keep_patterns, ..admit(&n_active).ok_or_else(no_room)? };
+            let keep = keep(model, &trace, transcoders, cuts.products);
+            let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts, keep)?;
+            Ok(Self { model, transcoders, cuts, trace, parts })
         };
-        let parts = Parts::new(transcoders, found, &inputs, &outputs, ignored, cuts, keep)?;
-        Ok(Self { model, transcoders, cuts, trace, parts })
+        circuit_torch::guard(|| tch::no_grad(work))
     }
 
     /// The model.
@@ -218,11 +207,7 @@ impl<'a> LocalReplacement<'a> {
     /// # Errors
     /// If there is no such layer or position, or LibTorch fails, for example for want of memory.
     pub fn writes(&self, layer: Layer, n_pos: usize) -> Result<Vec<Tensor>, ReplacementError> {
-        let (block, frozen) = (&self.model.blocks()[layer.get()], &self.trace.layers[layer.get()]);
-        let factors = self.cuts.products.kind(self.model.wide_kind());
-        let keep = |written: &Tensor, positions: &Tensor| {
-            to_stream(block, frozen, self.transcoders.info().writes, written, positions).to_kind(factors)
-        };
+        let keep = keep(self.model, &self.trace, self.transcoders, self.cuts.products);
         circuit_torch::guard(|| {
             tch::no_grad(|| Ok(self.parts.writes(self.transcoders, layer.get(), n_pos, keep)))
         })
@@ -259,6 +244,19 @@ impl<'a> LocalReplacement<'a> {
     #[must_use]
     pub fn unexplained(&self) -> &[f64] {
         &self.parts.unexplained
+    }
+}
+
+/// Makes what is written at a layer's output site into what rows need: in the residual stream, in the type of factors.
+fn keep<'a>(
+    model: &'a Model,
+    trace: &'a Trace,
+    transcoders: &TranscoderSet,
+    products: Products,
+) -> impl Fn(usize, &Tensor, &Tensor) -> Tensor + use<'a> {
+    let (site, factors) = (transcoders.info().writes, products.kind(model.wide_kind()));
+    move |layer, written, positions| {
+        to_stream(&model.blocks()[layer], &trace.layers[layer], site, written, positions).to_kind(factors)
     }
 }
 

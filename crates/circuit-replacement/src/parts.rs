@@ -109,7 +109,7 @@ impl Parts {
         set: &TranscoderSet,
         layer: usize,
         n_pos: usize,
-        keep: impl FnOnce(&Tensor, &Tensor) -> Tensor,
+        keep: impl FnOnce(usize, &Tensor, &Tensor) -> Tensor,
     ) -> Vec<Tensor> {
         match &self.writes {
             Writes::Kept(kept) => kept[layer][..n_pos].iter().map(Tensor::shallow_clone).collect(),
@@ -117,7 +117,7 @@ impl Parts {
                 let errors = self.errors[layer].narrow(0, 0, n_pos as i64);
                 let mut writes = written_at(set, found, &self.sum_order, layer, n_pos, &errors, *cuts);
                 put_errors(&mut writes, set, &self.sum_order, layer, &errors);
-                let writes = keep(&writes, &self.positions[layer].narrow(0, 0, writes.size()[0]));
+                let writes = keep(layer, &writes, &self.positions[layer].narrow(0, 0, writes.size()[0]));
                 by_position(set, &self.sum_order, layer, n_pos, &writes).collect()
             }
         }

@@ -1,8 +1,9 @@
 //! Products of factors in one type, summed up in another.
 //!
-//! Gradients and sums are always carried in the wide type. With [`circuit_replacement::Products::Bfloat16`] what is rounded are the two factors of products
-//! with weights and with what sources write. The pattern's product between them takes a GPU in bfloat16, too; on a CPU it is
-//! small, and stays wide. Not here: which products there are.
+//! Gradients and sums are always carried in the wide type. With
+//! [`circuit_replacement::Products::Bfloat16`] what is rounded are the two factors of products with weights and with what
+//! sources write. The pattern's product between them takes a GPU in bfloat16, too; on a CPU it is small, and stays wide. Not
+//! here: which products there are.
 
 use crate::AttributionError;
 use circuit_replacement::LocalReplacement;
