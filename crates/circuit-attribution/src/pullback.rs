@@ -34,10 +34,10 @@ use circuit_torch::{Landing, runtime};
 use level::{Level, read_to_stream};
 use products::add_product;
 use rayon::prelude::*;
-use room::{Gradients, Room, sizes};
+use room::{Gradients, Joining, Room, sizes};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Fewer rows than these are not parted between workers: a small product takes nearly as long as one a little larger.
 const FEWEST: usize = 32;
@@ -81,6 +81,8 @@ struct Worker {
     descent: Descent,
     /// The layers, if they are kept.
     levels: Vec<Level>,
+    /// Room for one row.
+    row: Vec<f32>,
 }
 
 /// A level that is kept, or one that was made for this once.
@@ -100,16 +102,36 @@ impl std::ops::Deref for Folded<'_> {
     }
 }
 
-/// Rows that go down together, in the order in which they join, with what each reads brought into the stream.
-struct Group {
+/// Which rows go down together.
+struct Members {
     /// Which of the reads they are.
     reads: Vec<usize>,
     /// For each, the layer below which its sources are written.
     layers: Vec<usize>,
-    /// `[row, d_model]`: the gradient with which it joins,
-    h: Tensor,
-    /// and `[row]`: at which position.
-    at: Tensor,
+}
+
+impl Members {
+    /// How many sums a row sees.
+    fn seen(&self, nth: usize, order: &SumOrder) -> usize {
+        order.width(self.layers[nth])
+    }
+
+    /// What `make` makes of a row, in the order of sources, of its sums in theirs.
+    fn row<R>(&self, nth: usize, order: &SumOrder, sums: &[f32], make: impl Fn(usize, &[f32]) -> R) -> R {
+        let (read, layer) = (self.reads[nth], self.layers[nth]);
+        if order.visible_from(layer).next() == Some(0..sums.len()) {
+            return make(read, sums); // already in this order
+        }
+        let pieces: Vec<_> = order.visible_from(layer).map(|piece| &sums[piece]).collect();
+        make(read, &pieces.concat())
+    }
+}
+
+/// Rows that go down together, in the order in which they join, with what each reads brought into the stream.
+struct Group {
+    members: Members,
+    /// The gradients with which they join.
+    joining: Joining,
     /// How many join at a layer, and whether above its attention.
     joins: Vec<(usize, bool, usize)>,
     /// The positions that they see together.
@@ -121,13 +143,7 @@ struct Group {
 impl Group {
     /// How much there is to do, to compare groups by: layers and positions that rows are carried through.
     fn work(&self) -> usize {
-        self.n_pos * self.layers.iter().sum::<usize>()
-    }
-
-    /// `h` and `at` of so many rows from the n-th on.
-    fn rows(&self, first: usize, n: usize) -> (Tensor, Tensor) {
-        let part = |t: &Tensor| t.narrow(0, first as i64, n as i64);
-        (part(&self.h), part(&self.at))
+        self.n_pos * self.members.layers.iter().sum::<usize>()
     }
 }
 
@@ -233,8 +249,10 @@ impl<'a> PullBack<'a> {
         if let [Worker { descent, .. }] = &mut workers[..] {
             // LibTorch has all threads, and after it those who make something of the rows.
             let mut land = |descent: &mut Descent, group: &Group| {
-                let landed = Landed::new(descent.land()?, group, order);
-                take((0..group.reads.len()).into_par_iter().map(|nth| landed.row(nth, &make)).collect())
+                let (sums, width, members) = (descent.land()?, group.width, &group.members);
+                let sums_of = |nth| &sums[nth * width..][..members.seen(nth, order)];
+                let row = |nth| members.row(nth, order, sums_of(nth), &make);
+                take((0..members.reads.len()).into_par_iter().map(row).collect())
             };
             let mut before = None;
             for group in groups {
@@ -246,12 +264,18 @@ impl<'a> PullBack<'a> {
             before.map_or(Ok(()), |group| land(descent, &group))?;
         } else {
             let work = |worker: &mut Worker, group: Group| {
-                worker.descent.sweep(|l| Ok(Folded::Kept(&worker.levels[l])), &group)?;
-                let landed = Landed::new(worker.descent.land()?, &group, order);
-                Ok((0..group.reads.len()).map(|nth| landed.row(nth, &make)).collect())
+                let sums = worker.descent.sums_of(|l| Ok(Folded::Kept(&worker.levels[l])), &group)?;
+                let members = &group.members;
+                let row = |nth| {
+                    // One after the other, which stays in the cache until something is made of it.
+                    worker.row.resize(members.seen(nth, order), 0.0);
+                    numbers(&sums.get(nth as i64), &mut worker.row)?;
+                    Ok(members.row(nth, order, &worker.row, &make))
+                };
+                (0..members.reads.len()).map(row).collect()
             };
             let mut result = Ok(());
-            runtime::side_by_side(&mut workers, groups, work, |rows| {
+            runtime::side_by_side(&mut workers, groups, work, |rows: Result<_, AttributionError>| {
                 result = rows.and_then(&mut take);
                 if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
@@ -268,7 +292,7 @@ impl<'a> PullBack<'a> {
         workers.truncate(n);
         workers.retain(|worker| worker.descent.holds(groups));
         while workers.len() < n {
-            workers.push(Worker { descent: self.descent(groups)?, levels: levels() });
+            workers.push(Worker { descent: self.descent(groups)?, levels: levels(), row: Vec::new() });
         }
         Ok(workers)
     }
@@ -285,11 +309,11 @@ impl<'a> PullBack<'a> {
         let descent = self.descent(&groups)?;
         for group in &groups {
             let block = descent.sums_of(|l| self.level(l, group.n_pos), group)?;
-            let top = group.layers.iter().copied().max().unwrap_or(0);
+            let top = group.members.layers.iter().copied().max().unwrap_or(0);
             let places = order.visible_from(top).flatten().map(|place| place as i64);
             let places = Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(block.device());
             let block = block.f_index_select(1, &places)?;
-            for (nth, (&read, &layer)) in group.reads.iter().zip(&group.layers).enumerate() {
+            for (nth, (&read, &layer)) in group.members.reads.iter().zip(&group.members.layers).enumerate() {
                 // What stands behind that is of a row that sees more.
                 let n = self.replacement.order().visible_from(layer) as i64;
                 let mut row = all.get(read as i64).narrow(0, 0, n);
@@ -316,8 +340,8 @@ impl<'a> PullBack<'a> {
         let most = cuts.rows.max(1);
         let together = reads.len().div_ceil(for_workers).clamp(FEWEST.min(most), most);
         let groups = || {
-            let h = self.gradients(reads)?;
-            order.chunks(together).map(|group| self.group(reads, group, &h)).collect()
+            let (h, nth) = self.gradients(reads)?;
+            order.chunks(together).map(|group| self.group(reads, group, (&h, &nth))).collect()
         };
         let groups = || circuit_torch::guard(|| tch::no_grad(groups));
         let mut groups: Vec<Group> =
@@ -327,25 +351,32 @@ impl<'a> PullBack<'a> {
     }
 
     /// Puts rows into the order in which they join: layers from the top down, in each its features above its attention, then reads
-    /// of the stream before it. `h [read, d_model]` is what each read is in the stream.
-    fn group(&self, reads: &[Read], rows: &[usize], h: &Tensor) -> Result<Group, AttributionError> {
+    /// of the stream before it. `h [read, d_model]` is what reads are in the stream, and `nth` where each of them is.
+    fn group(
+        &self,
+        reads: &[Read],
+        rows: &[usize],
+        (h, nth): (&Tensor, &[i64]),
+    ) -> Result<Group, AttributionError> {
         let mut rows: Vec<usize> = rows.to_vec();
         rows.sort_by_key(|&i| std::cmp::Reverse((self.joins(&reads[i]), self.place(&reads[i]).1)));
-        let joins = rows.chunk_by(|&a, &b| self.joins(&reads[a]) == self.joins(&reads[b]));
-        let joins = joins.map(|same| {
+        let together = || rows.chunk_by(|&a, &b| self.joins(&reads[a]) == self.joins(&reads[b]));
+        let joins = together().map(|same| {
             let (layer, above_attention) = self.joins(&reads[same[0]]);
             (layer, above_attention, same.len())
         });
         let joins = joins.collect();
-        let places: Vec<_> = rows.iter().map(|&i| self.place(&reads[i])).collect();
-        let at: Vec<i64> = places.iter().map(|place| place.1 as i64).collect();
-        let at = Tensor::from_slice(&at).to_device(h.device());
-        let nth: Vec<i64> = rows.iter().map(|&i| i as i64).collect();
-        let h = h.f_index_select(0, &Tensor::from_slice(&nth).to_device(h.device()))?;
-        let n_pos = places.iter().map(|place| place.1 + 1).max().unwrap_or(0);
-        let width = self.replacement.sum_order().width(places.first().map_or(0, |place| place.0));
-        let layers = places.into_iter().map(|place| place.0).collect();
-        Ok(Group { reads: rows, layers, h, at, joins, n_pos, width })
+        let layers: Vec<usize> = rows.iter().map(|&i| self.place(&reads[i]).0).collect();
+        let at: Vec<usize> = rows.iter().map(|&i| self.place(&reads[i]).1).collect();
+        let n_pos = at.iter().map(|pos| pos + 1).max().unwrap_or(0);
+        let among = together().flat_map(|same| 0..same.len());
+        let places: Vec<i64> = among.zip(&at).map(|(row, pos)| (row * n_pos + pos) as i64).collect();
+        let at: Vec<i64> = at.iter().map(|&pos| pos as i64).collect();
+        let nth: Vec<i64> = rows.iter().map(|&i| nth[i]).collect();
+        let [at, places, nth] = [at, places, nth].map(|list| Tensor::from_slice(&list).to_device(h.device()));
+        let joining = Joining { h: h.f_index_select(0, &nth)?, at, places };
+        let width = self.replacement.sum_order().width(layers.first().copied().unwrap_or(0));
+        Ok(Group { members: Members { reads: rows, layers }, joining, joins, n_pos, width })
     }
 
     /// The layer at which a row joins, and whether above its attention.
@@ -353,8 +384,9 @@ impl<'a> PullBack<'a> {
         (self.place(read).0, matches!(read, Read::Feature(_)))
     }
 
-    /// What reads are in the stream where they join, `[read, d_model]`; those of one layer are read from its weights together.
-    fn gradients(&self, reads: &[Read]) -> Result<Tensor, AttributionError> {
+    /// What reads are in the stream where they join, `[read, d_model]`, and for each where it is: those of one layer are read from its
+    /// weights together.
+    fn gradients(&self, reads: &[Read]) -> Result<(Tensor, Vec<i64>), AttributionError> {
         let mut order: Vec<usize> = (0..reads.len()).collect();
         order.sort_by_key(|&i| self.joins(&reads[i]));
         let mut parts = Vec::new();
@@ -364,8 +396,7 @@ impl<'a> PullBack<'a> {
         }
         let mut nth = vec![0; reads.len()];
         order.into_iter().zip(0..).for_each(|(read, place)| nth[read] = place);
-        let device = self.replacement.model().device();
-        Ok(Tensor::f_cat(&parts, 0)?.f_index_select(0, &Tensor::from_slice(&nth).to_device(device))?)
+        Ok((Tensor::f_cat(&parts, 0)?, nth))
     }
 
     /// What reads of one kind and layer are in the stream where they join, `[row, d_model]`: `P(gain_f · w) / s_f` for directions, a
@@ -383,10 +414,12 @@ impl<'a> PullBack<'a> {
             let indices: Vec<i64> = reads.iter().map(index).collect();
             let indices = Tensor::from_slice(&indices).to_device(model.device());
             let rows = self.replacement.transcoders().layers()[layer].encoder_rows(&indices);
-            let rows = read_to_stream(self.reads_at, &model.blocks()[layer], &rows);
+            let mut rows = read_to_stream(self.reads_at, &model.blocks()[layer], &rows);
             return Ok(match self.reads_at {
                 LayerSite::ResidMid => rows,
-                _ => rows / self.replacement.trace().layers[layer].mlp_scale.f_index_select(0, &at)?,
+                _ => {
+                    rows.f_div_(&self.replacement.trace().layers[layer].mlp_scale.f_index_select(0, &at)?)?
+                }
             });
         }
         let vectors = reads.iter().map(|read| match read {
@@ -407,7 +440,7 @@ impl<'a> PullBack<'a> {
 
     /// Room for the largest of these groups to go down in.
     fn descent(&self, groups: &[Group]) -> Result<Descent, AttributionError> {
-        let (gradients, sums) = room_for(groups);
+        let RoomFor { gradients, sums } = RoomFor::these(groups);
         let model = self.replacement.model();
         // A GPU computes the next sums while the last ones are fetched.
         let at_once = if model.device() == Device::Cpu { 1 } else { 2 };
@@ -425,37 +458,26 @@ impl<'a> PullBack<'a> {
     }
 }
 
-/// Positions of gradients and sums of the largest of these groups.
-fn room_for(groups: &[Group]) -> (usize, usize) {
-    let most = |size: fn(&Group) -> usize| groups.iter().map(size).max().unwrap_or(0);
-    (most(|group| group.reads.len() * group.n_pos), most(|group| group.reads.len() * group.width))
+/// What the largest of some groups need.
+struct RoomFor {
+    /// Positions of gradients, all rows taken together.
+    gradients: usize,
+    sums: usize,
 }
 
-/// The sums of a group, on this side of any device.
-struct Landed<'a> {
-    /// `[row, width]`.
-    sums: &'a [f32],
-    width: usize,
-    reads: &'a [usize],
-    layers: &'a [usize],
-    order: &'a SumOrder,
-}
-
-impl<'a> Landed<'a> {
-    fn new(sums: &'a [f32], group: &'a Group, order: &'a SumOrder) -> Self {
-        Self { sums, width: group.width, reads: &group.reads, layers: &group.layers, order }
-    }
-
-    /// What `make` makes of one row, in the order of sources.
-    fn row<R>(&self, nth: usize, make: impl Fn(usize, &[f32]) -> R) -> R {
-        let (read, layer) = (self.reads[nth], self.layers[nth]);
-        let sums = &self.sums[nth * self.width..][..self.order.width(layer)];
-        if self.order.visible_from(layer).next() == Some(0..sums.len()) {
-            return make(read, sums); // already in this order
+impl RoomFor {
+    fn these(groups: &[Group]) -> Self {
+        let most = |size: fn(&Group) -> usize| groups.iter().map(size).max().unwrap_or(0);
+        Self {
+            gradients: most(|group| group.members.reads.len() * group.n_pos),
+            sums: most(|group| group.members.reads.len() * group.width),
         }
-        let pieces: Vec<_> = self.order.visible_from(layer).map(|piece| &sums[piece]).collect();
-        make(read, &pieces.concat())
     }
+}
+
+/// The first numbers of a tensor, as many as there is room for, as fp32.
+fn numbers(from: &Tensor, to: &mut [f32]) -> Result<(), AttributionError> {
+    Ok(from.narrow(0, 0, to.len() as i64).to_kind(Kind::Float).f_copy_data(to, to.len())?)
 }
 
 /// The way down through all layers, for one group after another.
@@ -477,7 +499,7 @@ struct Descent {
 impl Descent {
     /// Whether there is room for these groups.
     fn holds(&self, groups: &[Group]) -> bool {
-        let (gradients, sums) = room_for(groups);
+        let RoomFor { gradients, sums } = RoomFor::these(groups);
         self.room.holds(gradients * self.d_model) && self.sums.iter().all(|(room, _)| room.numel() >= sums)
     }
 
@@ -523,27 +545,26 @@ impl Descent {
     ) -> Result<Tensor, AttributionError> {
         let room = &self.sums[self.started % self.sums.len()].0;
         // Of a row all is written that it sees, and the rest is not read; but where several layers write, effects are added.
-        let mut sums = room::view(room, &[group.reads.len(), group.width].map(|n| n as i64));
+        let mut sums = room::view(room, &[group.members.reads.len(), group.width].map(|n| n as i64));
         if !self.written_once {
             sums = sums.f_zero_()?;
         }
-        let mut g = Gradients::none(&self.room, group.reads.len(), group.n_pos, self.d_model);
+        let mut g = Gradients::none(&self.room, group.members.reads.len(), group.n_pos, self.d_model);
         let mut joins = group.joins.iter().peekable();
         let top = joins.peek().map_or(0, |join| join.0);
         let mut next = |layer, above_attention, g: &Gradients<'_>| {
             let n =
                 joins.next_if(|join| (join.0, join.1) == (layer, above_attention)).map_or(0, |join| join.2);
-            group.rows(g.n_joined, n)
+            group.joining.narrow(g.n_joined, n)
         };
         let targets = next(self.n_layers, false, &g);
         g.join(&targets)?;
         for l in (0..self.n_layers.min(top + 1)).rev() {
             let level = level(l)?;
-            let factors = g.factors()?;
-            level.contract(&factors, &sums)?;
+            level.contract(&g.factors()?, &sums)?;
             // Features of the layer join after that: they do not see what their own layer writes.
             let features = next(l, true, &g);
-            descend(&level, &mut g, &factors, &features)?;
+            descend(&level, &mut g, &features)?;
             let streams = next(l, false, &g);
             g.join(&streams)?;
         }
@@ -562,30 +583,30 @@ impl Descent {
     }
 }
 
-/// From below a layer's MLP to below its attention: rows of the layer's features (`h`, `at`) join, all pass skip and attention. `factors` are
-/// the gradients above as factors of products.
-fn descend(
-    level: &Level,
-    g: &mut Gradients<'_>,
-    factors: &Tensor,
-    features: &(Tensor, Tensor),
-) -> Result<(), AttributionError> {
-    let (above, joining) = (g.n_joined as i64, features.1.size()[0]);
+/// From below a layer's MLP to below its attention: rows of the layer's features join, all pass skip and attention. Those above are as
+/// [`Gradients::factors`] left them.
+fn descend(level: &Level, g: &mut Gradients<'_>, features: &Joining) -> Result<(), AttributionError> {
+    let (above, joining) = (g.n_joined as i64, features.h.size()[0]);
     if above + joining == 0 {
         return Ok(());
     }
     let attention = &level.attention;
     let [_, n_pos, d] = sizes(&g.all);
-    let width = attention.kv_heads * attention.d_head;
-    let v = g.room.values(&[above + joining, n_pos, width]);
-    if above > 0 {
-        let skipped = level.pass_skip(&g.joined())?.then(|| g.factors()).transpose()?;
-        attention.mix(skipped.as_ref().unwrap_or(factors), &v.narrow(0, 0, above), g.room)?;
+    if above > 0 && level.pass_skip(&g.joined())? {
+        let _ = g.factors()?;
     }
+    let width = attention.kv_heads * attention.d_head;
+    let v = g.room.v(&[above + joining, n_pos, width]);
+    // Rows that join meet `A` at their own position alone.
+    let z = g.with_joining(&features.h, |g_and_h| attention.z(g_and_h, g.room))?;
     if joining > 0 {
-        attention.mix_joined(&features.0, &features.1, &v.narrow(0, above, joining))?;
+        let z = z.narrow(0, above * n_pos, joining);
+        attention.mix_joining(&z, &features.at, &v.narrow(0, above, joining))?;
         g.join(features)?;
     }
-    let rows = (above + joining) * n_pos;
-    add_product(&g.joined().view([rows, d]), &v.view([rows, width]), &attention.value_to_stream)
+    if above > 0 {
+        attention.mix(&z.narrow(0, 0, above * n_pos), &v.narrow(0, 0, above), g.room)?;
+    }
+    let v = g.room.as_factor(v.view([(above + joining) * n_pos, width]))?;
+    add_product(&g.joined().view([-1, d]), &v, &attention.value_to_stream)
 }

@@ -19,6 +19,6 @@ pub use error::{TorchError, guard};
 pub use files::{Access, TensorFile, TensorHeader, TensorStore};
 pub use headers::{StoredHeader, tensor_headers};
 pub use pages::{populate, release};
-pub use shim::{bfloat16_product, inference_mode, tensor_over};
+pub use shim::{inference_mode, products_of_slices, summed_products, tensor_over};
 pub use staging::{Conveyor, Landing};
 pub use stored::Stored;

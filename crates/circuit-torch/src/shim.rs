@@ -1,7 +1,8 @@
 //! Safe faces of the C++ shim (cxx/shim.cpp): what LibTorch has and tch has not.
 //!
 //! [`tensor_over`] makes a tensor over memory that somebody else owns, [`inference_mode`] switches off the bookkeeping of
-//! autograd, [`bfloat16_product`] sums up in fp32, [`Copies`] are those between a GPU and the process that run beside computation. No computation of its own.
+//! autograd, [`products_of_slices`] are many in one call and sum up in fp32, [`Copies`] are those between a GPU and the process that run
+//! beside computation. No computation of its own.
 #![allow(unsafe_code, reason = "the functions of cxx/shim.cpp and the pointers they take")]
 
 use crate::TorchError;
@@ -43,11 +44,19 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn circuit_copies_finish(copies: *mut RawCopies) -> *mut c_char;
     fn circuit_copies_before_computing(copies: *mut RawCopies) -> *mut c_char;
-    fn circuit_bfloat16_product(
-        sum: *mut RawTensor,
+    fn circuit_products_of_slices(
+        sums: *mut RawTensor,
+        a: *const RawTensor,
+        b: *const *const RawTensor,
+        first_columns: *const i64,
+        n: i64,
+        beta: f32,
+        done: *mut bool,
+    ) -> *mut c_char;
+    fn circuit_summed_products(
+        out: *mut RawTensor,
         a: *const RawTensor,
         b: *const RawTensor,
-        beta: f32,
         done: *mut bool,
     ) -> *mut c_char;
     fn circuit_cuda_memory(device: c_int, out: *mut u64) -> *mut c_char;
@@ -198,20 +207,59 @@ impl Drop for InferenceMode {
     }
 }
 
-/// `sum = a b`, or `sum += a b`, of matrices on a CPU: factors in bfloat16, each of which lies by rows or by columns, the sum in fp32 by
-/// rows, so that nothing is rounded on the way. Says whether it was done: not for other matrices or empty ones, nor where LibTorch
-/// is without MKL.
+/// For each slice of `a [m, i, k]` with the matrix of `b [k, n_i]` beside it, on a CPU: `sums[:, first_i ..] = a[:, i] b_i`, or `+=`,
+/// from the columns on that `first_columns` has. Factors are in fp32 or bfloat16, `sums [m, n]` in fp32, so that nothing is rounded on
+/// the way. One call for all, since on its way from call to BLAS LibTorch spends as long as a good part of a small product takes.
+///
+/// Says whether it was done: not for numbers of other types, nor where matrices lie neither by rows nor by columns, are empty or do
+/// not fit, nor where LibTorch does not show its BLAS, or for bfloat16 is without MKL; then nothing is written.
 ///
 /// # Errors
 /// If LibTorch fails.
-pub fn bfloat16_product(sum: &mut Tensor, a: &Tensor, b: &Tensor, add: bool) -> Result<bool, TorchError> {
+///
+/// # Panics
+/// If there are not as many columns as matrices.
+pub fn products_of_slices(
+    sums: &mut Tensor,
+    a: &Tensor,
+    b: &[&Tensor],
+    first_columns: &[i64],
+    add: bool,
+) -> Result<bool, TorchError> {
+    assert_eq!(b.len(), first_columns.len());
     let mut done = false;
     let beta = if add { 1.0 } else { 0.0 };
+    let b: Vec<*const RawTensor> = b.iter().map(|b| b.as_ptr()).collect();
+    // SAFETY: all are tensors that live through the call, as do the two lists, of one length; the shim checks type, device, shape and
+    // strides of all before it computes, and writes into the first alone.
+    check(unsafe {
+        circuit_products_of_slices(
+            sums.as_mut_ptr(),
+            a.as_ptr(),
+            b.as_ptr(),
+            first_columns.as_ptr(),
+            b.len() as i64,
+            beta,
+            &raw mut done,
+        )
+    })?;
+    Ok(done)
+}
+
+/// `out[x, y] = Σ_c a[x, y, c] b[x, y, c]` on a CPU, for matrices in fp32: `out [x, y, m, n]`, `a [x, y, c, m, k]`, `b [x, y, c, k, n]`.
+/// Each is taken where it lies, by rows or by columns, and none is copied: LibTorch's own products of many matrices want those of a
+/// tensor at equal distances. Of `out` no two matrices may share a place.
+///
+/// Says whether it was done: not for other numbers, nor where matrices lie otherwise, are empty or do not fit, nor where LibTorch does
+/// not show its BLAS; then nothing is written.
+///
+/// # Errors
+/// If LibTorch fails.
+pub fn summed_products(out: &mut Tensor, a: &Tensor, b: &Tensor) -> Result<bool, TorchError> {
+    let mut done = false;
     // SAFETY: the three are tensors that live through the call; the shim checks type, device, shape and strides of all before it
     // computes, and writes into the first alone.
-    check(unsafe {
-        circuit_bfloat16_product(sum.as_mut_ptr(), a.as_ptr(), b.as_ptr(), beta, &raw mut done)
-    })?;
+    check(unsafe { circuit_summed_products(out.as_mut_ptr(), a.as_ptr(), b.as_ptr(), &raw mut done) })?;
     Ok(done)
 }
 
@@ -374,58 +422,122 @@ mod tests {
     }
 
     #[test]
-    fn factors_in_bfloat16_are_summed_up_in_fp32() {
-        let random = |shape: [i64; 2]| Tensor::randn(shape, (Kind::BFloat16, tch::Device::Cpu));
-        let (a, b) = (random([7, 40]), random([40, 9]));
-        let expected = a.to_kind(Kind::Double).matmul(&b.to_kind(Kind::Double));
-        let near = |sum: &Tensor, expected: &Tensor| {
-            let difference = (sum.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
-            assert!(difference < 1e-4, "{difference}");
-        };
-        // By rows and by columns, with gaps between them.
-        let wide = Tensor::zeros([7, 60], (Kind::BFloat16, tch::Device::Cpu));
-        wide.narrow(1, 10, 40).copy_(&a);
-        let lies = [a.shallow_clone(), a.tr().contiguous().tr(), wide.narrow(1, 10, 40)];
-        for a in &lies {
-            for b in [&b, &b.tr().contiguous().tr()] {
-                let all = Tensor::ones([7, 30], (Kind::Float, tch::Device::Cpu));
-                let mut sum = all.narrow(1, 5, 9);
-                assert!(bfloat16_product(&mut sum, a, b, true).unwrap());
-                near(&sum, &(&expected + 1.0));
-                assert!(bfloat16_product(&mut sum, a, b, false).unwrap());
-                near(&sum, &expected);
-                for outside in [all.narrow(1, 0, 5), all.narrow(1, 14, 16)] {
-                    assert_eq!(outside, outside.ones_like());
+    fn products_of_slices_stand_side_by_side_and_are_summed_up_in_fp32() {
+        for kind in [Kind::BFloat16, Kind::Float] {
+            let random = |shape: &[i64]| Tensor::randn(shape, (kind, tch::Device::Cpu));
+            let a = random(&[7, 3, 40]);
+            let b = [random(&[40, 9]), random(&[40, 1]), random(&[40, 5])];
+            let first = [2, 11, 20];
+            // By rows and by columns, with gaps between them.
+            let wide = Tensor::zeros([7, 4, 60], (kind, tch::Device::Cpu));
+            wide.narrow(1, 0, 3).narrow(2, 10, 40).copy_(&a);
+            let by_slice = a.transpose(0, 1).contiguous().transpose(0, 1);
+            let by_column = a.permute([1, 2, 0]).contiguous().permute([2, 0, 1]);
+            for a in [a.shallow_clone(), by_slice, by_column, wide.narrow(1, 0, 3).narrow(2, 10, 40)] {
+                for transposed in [false, true] {
+                    let b =
+                        b.each_ref().map(|b| if transposed { b.tr().contiguous().tr() } else { b.copy() });
+                    let all = Tensor::ones([7, 40], (Kind::Float, tch::Device::Cpu));
+                    let expected = all.to_kind(Kind::Double);
+                    for (add, before) in [(true, 1.0), (false, 0.0)] {
+                        for ((slice, b), first) in (0..).zip(&b).zip(first) {
+                            let product =
+                                a.select(1, slice).to_kind(Kind::Double).matmul(&b.to_kind(Kind::Double));
+                            expected.narrow(1, first, b.size()[1]).copy_(&(product + before));
+                        }
+                        let b = b.each_ref();
+                        assert!(products_of_slices(&mut all.narrow(1, 0, 30), &a, &b, &first, add).unwrap());
+                        let difference =
+                            (all.to_kind(Kind::Double) - &expected).abs().max().double_value(&[]);
+                        assert!(difference < 1e-4, "{kind:?}, {add}: {difference}");
+                    }
                 }
             }
-        }
-        // One row, one column, one number between.
-        for (m, k, n) in [(1, 40, 9), (7, 40, 1), (7, 1, 9), (1, 1, 1)] {
-            let (a, b) = (a.narrow(0, 0, m).narrow(1, 0, k), b.narrow(0, 0, k).narrow(1, 0, n));
-            let mut sum = Tensor::zeros([m, n], (Kind::Float, tch::Device::Cpu));
-            assert!(bfloat16_product(&mut sum, &a, &b, false).unwrap());
-            near(&sum, &a.to_kind(Kind::Double).matmul(&b.to_kind(Kind::Double)));
+            // One row, one column, one number between.
+            for (m, k, n) in [(1, 40, 9), (7, 40, 1), (7, 1, 9), (1, 1, 1)] {
+                let (a, b) = (a.narrow(0, 0, m).narrow(2, 0, k), b[0].narrow(0, 0, k).narrow(1, 0, n));
+                let mut sum = Tensor::zeros([m, n], (Kind::Float, tch::Device::Cpu));
+                assert!(products_of_slices(&mut sum, &a.narrow(1, 0, 1), &[&b], &[0], false).unwrap());
+                let expected = a.select(1, 0).to_kind(Kind::Double).matmul(&b.to_kind(Kind::Double));
+                assert!((sum.to_kind(Kind::Double) - expected).abs().max().double_value(&[]) < 1e-4);
+            }
         }
     }
 
     #[test]
-    fn a_product_of_other_matrices_is_left_undone() {
-        let matrix = |shape: [i64; 2], kind| Tensor::ones(shape, (kind, tch::Device::Cpu));
-        let (a, b) = (matrix([4, 6], Kind::BFloat16), matrix([6, 5], Kind::BFloat16));
-        let mut sum = matrix([4, 5], Kind::Float);
-        let undone = |sum: &mut Tensor, a: &Tensor, b: &Tensor| {
+    fn products_of_other_matrices_are_left_undone() {
+        let matrix = |shape: &[i64], kind| Tensor::ones(shape, (kind, tch::Device::Cpu));
+        let undone = |sum: &Tensor, a: &Tensor, b: &[&Tensor], first: &[i64]| {
             let before = sum.copy();
-            assert!(!bfloat16_product(sum, a, b, true).unwrap());
+            assert!(!products_of_slices(&mut sum.shallow_clone(), a, b, first, true).unwrap());
             assert_eq!(*sum, before);
         };
-        undone(&mut sum, &matrix([4, 6], Kind::Float), &b);
-        undone(&mut sum, &a, &matrix([5, 5], Kind::BFloat16));
-        undone(&mut sum, &a.narrow(0, 0, 3), &b);
-        undone(&mut sum, &matrix([1, 6], Kind::BFloat16).expand([4, 6], false), &b);
-        undone(&mut sum, &matrix([4, 12], Kind::BFloat16).slice(1, 0, 12, 2), &b);
-        undone(&mut matrix([5, 4], Kind::Float).tr(), &a, &b);
-        undone(&mut matrix([4, 5], Kind::Double), &a, &b);
-        undone(&mut matrix([0, 5], Kind::Float), &a.narrow(0, 0, 0), &b);
+        for (kind, other) in [(Kind::BFloat16, Kind::Float), (Kind::Float, Kind::BFloat16)] {
+            let (a, b) = (matrix(&[4, 2, 6], kind), matrix(&[6, 5], kind));
+            let sum = matrix(&[4, 10], Kind::Float);
+            undone(&sum, &matrix(&[4, 2, 6], other), &[&b, &b], &[0, 5]);
+            undone(&sum, &a, &[&b, &matrix(&[6, 5], other)], &[0, 5]);
+            undone(&sum, &a, &[&b, &matrix(&[5, 5], kind)], &[0, 5]);
+            undone(&sum, &a, &[&b, &b], &[0, 6]);
+            undone(&sum, &a, &[&b, &b], &[0, -1]);
+            undone(&sum, &a, &[&b, &b], &[0, i64::MAX]);
+            undone(&sum, &matrix(&[4, 3, 6], kind), &[&b, &b], &[0, 5]);
+            undone(&sum, &matrix(&[4, 1, 6], kind), &[&b, &b], &[0, 5]);
+            undone(&sum, &a.narrow(0, 0, 3), &[&b, &b], &[0, 5]);
+            undone(&sum, &a.select(1, 0), &[&b, &b], &[0, 5]);
+            undone(&sum, &matrix(&[1, 2, 6], kind).expand([4, 2, 6], false), &[&b, &b], &[0, 5]);
+            undone(&sum, &matrix(&[4, 2, 12], kind).slice(2, 0, 12, 2), &[&b, &b], &[0, 5]);
+            undone(&matrix(&[10, 4], Kind::Float).tr(), &a, &[&b, &b], &[0, 5]);
+            undone(&matrix(&[4, 10], Kind::Double), &a, &[&b, &b], &[0, 5]);
+            undone(&matrix(&[0, 10], Kind::Float), &a.narrow(0, 0, 0), &[&b, &b], &[0, 5]);
+            undone(&sum, &a, &[&b, &b.narrow(1, 0, 0)], &[0, 5]);
+        }
+        let double = matrix(&[4, 2, 6], Kind::Double);
+        let b = matrix(&[6, 5], Kind::Double);
+        undone(&matrix(&[4, 10], Kind::Double), &double, &[&b, &b], &[0, 5]);
+    }
+
+    #[test]
+    fn products_are_summed_up_where_they_lie() {
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, tch::Device::Cpu));
+        let (a, b) = (random(&[3, 2, 5, 4, 6]), random(&[3, 2, 5, 6, 7]));
+        let expected = a.matmul(&b).sum_dim_intlist(2, false, Kind::Float);
+        let near = |found: &Tensor, expected: &Tensor| {
+            let difference = (found - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-4, "{difference}");
+        };
+        let transposed = |t: &Tensor| t.transpose(3, 4).contiguous().transpose(3, 4);
+        let reordered = |t: &Tensor| t.permute([3, 1, 2, 0, 4]).contiguous().permute([3, 1, 2, 0, 4]);
+        for a in [a.shallow_clone(), transposed(&a), reordered(&a)] {
+            for b in [b.shallow_clone(), transposed(&b), reordered(&b)] {
+                let all = Tensor::ones([3, 4, 2, 9], (Kind::Float, tch::Device::Cpu));
+                let mut out = all.narrow(3, 1, 7).permute([0, 2, 1, 3]);
+                assert!(summed_products(&mut out, &a, &b).unwrap());
+                near(&out, &expected);
+                for outside in [all.narrow(3, 0, 1), all.narrow(3, 8, 1)] {
+                    assert_eq!(outside, outside.ones_like());
+                }
+            }
+        }
+        // One factor for all.
+        let (one, mut out) =
+            (a.narrow(0, 1, 1).expand_as(&a), Tensor::zeros([3, 2, 4, 7], (Kind::Float, tch::Device::Cpu)));
+        assert!(summed_products(&mut out, &one, &b).unwrap());
+        near(&out, &one.matmul(&b).sum_dim_intlist(2, false, Kind::Float));
+
+        let before = out.copy();
+        let mut undone = |a: &Tensor, b: &Tensor| assert!(!summed_products(&mut out, a, b).unwrap());
+        undone(&a.to_kind(Kind::Double), &b);
+        undone(&a, &b.to_kind(Kind::BFloat16));
+        undone(&a.get(0), &b);
+        undone(&a.narrow(0, 0, 2), &b);
+        undone(&a.narrow(2, 0, 4), &b);
+        undone(&a.narrow(4, 0, 5), &b);
+        undone(&a.narrow(3, 0, 3), &b);
+        undone(&a, &b.narrow(4, 0, 6));
+        undone(&a.narrow(2, 0, 0), &b.narrow(2, 0, 0));
+        undone(&random(&[3, 2, 5, 4, 12]).slice(4, 0, 12, 2), &b);
+        assert_eq!(out, before);
     }
 
     #[test]

@@ -32,6 +32,19 @@ impl Job<'_> {
         if self.on_gpu { self.factor() } else { self.wide() }
     }
 
+    /// How many groups of rows go down beside one another.
+    fn workers(&self, groups: u64) -> u64 {
+        let kept = self.cuts.keep_folded && self.cuts.keep_writes;
+        let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
+        workers.min(groups).max(1)
+    }
+
+    /// Whether attention's products take patterns and gradients where they lie, as a thread alone does; otherwise these are copied
+    /// into the order of heads.
+    fn in_place(&self) -> bool {
+        self.workers(u64::MAX) > 1 && self.wide() == 4
+    }
+
     /// What is written at a layer, at the most, once more, where products need it rounded.
     fn rounded_writes(&self) -> u64 {
         if self.factor() == self.wide() { 0 } else { self.most_written() / self.wide() * self.factor() }
@@ -62,8 +75,9 @@ impl Job<'_> {
     pub(super) fn level(&self) -> Tally {
         let Cuts { keep_folded, keep_writes, .. } = self.cuts;
         let folded = self.layers().map(|layer| self.folded(layer)).max().unwrap_or(0);
-        // A part of a kept pattern is copied for rows that see a part of the positions.
-        let part = self.on_device(self.largest_pattern() * self.between());
+        // A part of a kept pattern may be copied for rows that see a part of the positions.
+        let part = if self.in_place() { 0 } else { self.largest_pattern() * self.between() };
+        let part = self.on_device(part);
         let folding = if keep_folded { part } else { part.most(self.while_folding()) };
         let writing = self.decoder_rows_in_use().most(self.on_device(self.through_norm()));
         let writing = if keep_writes { Tally::default() } else { writing };
@@ -157,14 +171,17 @@ impl Job<'_> {
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
             let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
-            // Room for gradients, also as factors, and twice for what heads see of them.
+            // Room for gradients, for what heads see and make of them, and for both as factors.
             let factors = if self.factor() == wide { 0 } else { d * self.factor() };
             let values = if self.factor() == self.between() { 0 } else { kv * self.factor() };
-            d * wide + factors + values + 2 * q * self.between()
+            let by_head = if self.in_place() { 0 } else { q };
+            d * wide + factors + values + (q + kv + by_head) * self.between()
         };
         // What rows that join at one layer make beside that. Features of a group are taken to be spread over layers as all are.
         let joining = |layer: &LayerSpec| {
-            (layer.attn.n_kv_heads * layer.attn.d_head + layer.attn.n_heads) as u64 * self.between()
+            let in_place = !self.on_gpu && wide == 4;
+            let mixed = if in_place { 0 } else { layer.attn.n_kv_heads * layer.attn.d_head };
+            (mixed + layer.attn.n_heads) as u64 * self.between()
         };
         let joining = self.spec.layers.iter().map(joining).max().unwrap_or(0);
         let of_one_layer = self.active.iter().copied().max().unwrap_or(0);
@@ -174,19 +191,28 @@ impl Job<'_> {
         if self.set.layers.iter().any(|layer| layer.skip) {
             width += 3 * d * wide;
         }
-        let kept = self.cuts.keep_folded && self.cuts.keep_writes;
-        let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
-        let groups = self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1));
-        let workers = workers.min(groups).max(1);
+        let workers = self.workers(self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1)));
         let gradients = workers * self.pos() * (rows * width + join_at_once * joining);
         // On a GPU the next sums are computed while the last ones are fetched.
         let at_once = workers * if self.on_gpu { 2 } else { 1 };
-        let sums = at_once * rows * self.n_sources();
+        let sums = at_once * rows * if self.on_gpu { self.n_sources() } else { self.usual_width() };
+        // Where workers have groups of their own, one row of each is copied at a time.
+        let landed = if workers > 1 { workers * self.n_sources() } else { sums };
         self.on_device(gradients + sums * wide)
             + self.level()
-            + self.on_host(sums * 4)
+            + self.on_host(landed * 4)
             + self
                 .mapped(self.set.layers.iter().map(|l| l.encoder.bytes.min(rows * AROUND)).max().unwrap_or(0))
+    }
+
+    /// Sums of a row of a feature that are touched, on average: what its layer sees, at all positions.
+    fn usual_width(&self) -> u64 {
+        let (mut below, mut touched) = (self.pos() as f64, 0.0);
+        for &active in &self.active {
+            touched += active as f64 * below;
+            below += (active + self.pos()) as f64;
+        }
+        if self.n_active() == 0 { self.n_sources() } else { (touched / self.n_active() as f64) as u64 }
     }
 
     /// Bytes of the graph's rows that are touched. A row sees selected features, errors and tokens below its layer; what stays

@@ -71,22 +71,20 @@ impl PullBack<'_> {
         let group = self.groups(std::slice::from_ref(read))?.remove(0);
         let room = Room::new(self.replacement, (n_heads as usize + 1) * n_pos)?;
         let mut g = Gradients::none(&room, 1, n_pos, model.spec().d_model);
-        let joining = group.rows(0, 1);
+        let joining = group.joining.narrow(0, 1);
         match read {
             Read::Feature(_) if top > split_at.get() => {
-                let nothing = g.factors()?;
-                descend(&*self.level(top, n_pos)?, &mut g, &nothing, &joining)?;
+                descend(&*self.level(top, n_pos)?, &mut g, &joining)?;
             }
             _ => g.join(&joining)?,
         }
-        let nothing = group.rows(0, 0);
+        let nothing = group.joining.narrow(0, 0);
         for l in (split_at.get()..top).rev() {
             let level = self.level(l, n_pos)?;
-            let factors = g.factors()?;
-            level.contract(&factors, &bypass)?;
+            level.contract(&g.factors()?, &bypass)?;
             match l == split_at.get() {
                 true => level.pass_skip(&g.joined()).map(|_| ())?,
-                false => descend(&level, &mut g, &factors, &nothing)?,
+                false => descend(&level, &mut g, &nothing)?,
             }
         }
         let alone = g.joined().get(0); // [pos, d_model]
@@ -97,9 +95,8 @@ impl PullBack<'_> {
         g.n_joined = n_heads as usize + 1;
         for l in (0..split_at.get()).rev() {
             let level = self.level(l, n_pos)?;
-            let factors = g.factors()?;
-            level.contract(&factors, &sums)?;
-            descend(&level, &mut g, &factors, &nothing)?;
+            level.contract(&g.factors()?, &sums)?;
+            descend(&level, &mut g, &nothing)?;
         }
         self.descent(&[])?.contract_tokens(&g.joined(), &sums)?;
         let places = self.replacement.sum_order().visible_from(self.n_layers).flatten();

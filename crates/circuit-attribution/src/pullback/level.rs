@@ -5,7 +5,7 @@
 //! level is kept without it, and gets it each time ([`Level::with_writes`]). Not here: in which order levels are gone through, and
 //! how rows join ([`super`]).
 
-use super::products::{self, add_product, product};
+use super::products::{self, product, products_by_position};
 use super::room::{Room, sizes};
 use crate::AttributionError;
 use circuit_index::{Layer, LayerSite, Pos};
@@ -74,16 +74,10 @@ impl Level {
         if rows == 0 {
             return Ok(());
         }
-        let sums = sums.narrow(0, 0, rows);
-        for (p, (group, written)) in (0..n_pos).zip(self.groups.iter().zip(&self.writes)) {
-            let sums = sums.narrow(1, group.start as i64, group.len() as i64);
-            match self.alone {
-                true => product(&sums, &g.select(1, p), written)?,
-                false => add_product(&sums, &g.select(1, p), written)?,
-            }
-        }
+        let (sums, n) = (sums.narrow(0, 0, rows), n_pos as usize);
+        products_by_position(&sums, &self.groups[..n], g, &self.writes[..n], !self.alone)?;
         // Gradients do not reach later positions: what is written there has no effect.
-        if let (true, [first, ..]) = (self.alone, &self.groups[n_pos as usize..]) {
+        if let (true, [first, ..]) = (self.alone, &self.groups[n..]) {
             let end = self.groups.last().map_or(first.start, |last| last.end);
             let _ = sums.narrow(1, first.start as i64, (end - first.start) as i64).f_zero_()?;
         }
@@ -203,21 +197,43 @@ impl Attention {
         Ok(Self { stream_to_z, pattern, value_to_stream, kv_heads, group, d_head })
     }
 
-    /// `v [row, key, kv_head * d_head]` of the gradients `g [row, query, d_model]` (as factors), over the first `g.size()[1]` positions; both lie
-    /// without gaps.
-    pub(super) fn mix(&self, g: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
-        let [rows, pos, d] = sizes(g);
+    /// `z [n, head * d_head]` of gradients `g [n, d_model]` (as factors).
+    pub(super) fn z(&self, g: &Tensor, room: &Room) -> Result<Tensor, AttributionError> {
+        let z = room.z(&[g.size()[0], self.kv_heads * self.group * self.d_head]);
+        product(&z, g, &self.stream_to_z)?;
+        Ok(z)
+    }
+
+    /// `v [row, key, kv_head * d_head]` of `z [row * query, head * d_head]`, over the first positions; both lie without gaps, and
+    /// `z` may be overwritten.
+    pub(super) fn mix(&self, z: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
+        let [rows, pos, _] = sizes(v);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
-        let z = room.first(&[rows * pos, kv * group * d_head]);
-        product(&z, &g.view([rows * pos, d]), &self.stream_to_z)?;
-        // A head's pattern meets all rows at once: [key, query] with [query, row * d_head].
-        let by_head = room.second(&[kv, group, pos, rows, d_head]);
-        by_head.shallow_clone().f_copy_(&z.view([rows, pos, kv, group, d_head]).permute([2, 3, 1, 0, 4]))?;
-        let mixed = room.first(&[kv, pos, rows * d_head]);
+        let z = z.view([rows, pos, kv, group, d_head]);
+        let mut v = v.view([rows, pos, kv, d_head]);
+        // A thread alone takes row by row, each in a cache and none of it copied.
+        if tch::get_num_threads() == 1 {
+            let pattern = self.pattern_by_head(pos).f_unsqueeze(0)?;
+            let pattern = pattern.f_expand([rows, kv, group, pos, pos], false)?;
+            let z_by_head = z.permute([0, 2, 3, 1, 4]); // [row, kv_head, group, query, d_head]
+            if circuit_torch::summed_products(&mut v.permute([0, 2, 1, 3]), &pattern, &z_by_head)? {
+                return Ok(());
+            }
+        }
+        // A GPU, or many threads, take large products: a head's pattern meets all rows at once, [key, query] with [query, row * d_head].
+        let by_head = room.by_head(&[kv, group, pos, rows, d_head])?;
+        by_head.shallow_clone().f_copy_(&z.permute([2, 3, 1, 0, 4]))?;
+        let mixed = room.z(&[kv, pos, rows * d_head]);
         let _ = self.pattern_to(pos).f_bmm_out(&mixed, &by_head.view([kv, group * pos, rows * d_head]))?;
-        let mixed = mixed.view([kv, pos, rows, d_head]).permute([2, 1, 0, 3]);
-        v.view([rows, pos, kv, d_head]).f_copy_(&mixed)?;
+        v.f_copy_(&mixed.view([kv, pos, rows, d_head]).permute([2, 1, 0, 3]))?;
         Ok(())
+    }
+
+    /// The pattern among the first `pos` positions, `[kv_head, group, key, query]`, where it lies.
+    fn pattern_by_head(&self, pos: i64) -> Tensor {
+        let (kv, group, all) = (self.kv_heads, self.group, self.pattern.size()[1]);
+        let pattern = self.pattern.view([kv, all, group, all]);
+        pattern.narrow(1, 0, pos).narrow(3, 0, pos).permute([0, 2, 1, 3])
     }
 
     /// The pattern among the first `pos` positions, `[kv_head, key, group * query]`.
@@ -232,18 +248,19 @@ impl Attention {
         }
     }
 
-    /// The same for rows `h [row, d_model]` that have just joined: each is non-zero at its own position (`at`) alone, so `A`
-    /// meets one position, and the pattern one query.
-    pub(super) fn mix_joined(&self, h: &Tensor, at: &Tensor, v: &Tensor) -> Result<(), AttributionError> {
+    /// `v [row, key, kv_head * d_head]` of `z [row, head * d_head]` for rows that are about to join, each non-zero at its own position
+    /// (`at`) alone: so the pattern meets one query.
+    pub(super) fn mix_joining(&self, z: &Tensor, at: &Tensor, v: &Tensor) -> Result<(), AttributionError> {
         let [rows, pos, _] = sizes(v);
-        let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
-        let all = self.pattern.size()[1];
-        let z = Tensor::f_empty([rows, kv * group * d_head], (self.pattern.kind(), h.device()))?;
-        product(&z, &h.to_kind(self.stream_to_z.kind()), &self.stream_to_z)?;
-        let z = z.view([rows, kv, group, d_head]);
+        let (kv, group, d_head, all) = (self.kv_heads, self.group, self.d_head, self.pattern.size()[1]);
         let pattern = self.pattern.view([kv, all, group, all]).narrow(1, 0, pos).f_index_select(3, at)?;
-        let mixed = pattern.permute([3, 0, 1, 2]).f_matmul(&z)?; // [row, kv_head, key, d_head]
-        v.view([rows, pos, kv, d_head]).f_copy_(&mixed.permute([0, 2, 1, 3]))?;
+        let mut v = v.view([rows, pos, kv, d_head]).permute([0, 2, 1, 3]);
+        // Both as matrices for each head: [key, 1] with [1, d_head].
+        let by_head = pattern.permute([3, 0, 2, 1]).unsqueeze(-1);
+        let z_by_head = z.view([rows, kv, group, 1, d_head]);
+        if !circuit_torch::summed_products(&mut v, &by_head, &z_by_head)? {
+            v.f_copy_(&pattern.permute([3, 0, 1, 2]).f_matmul(&z_by_head.squeeze_dim(3))?)?;
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::AttributionError;
 use circuit_replacement::LocalReplacement;
+use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 /// The type of factors.
@@ -30,7 +31,7 @@ pub(super) fn product(out: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), Attrib
     } else if matches!(out.device(), Device::Cuda(_)) && out.kind() == Kind::Float {
         // Straight into the wide type, not rounded once more on the way.
         let _ = a.f_mm_dtype_out(&out, b, Kind::Float)?;
-    } else if !circuit_torch::bfloat16_product(&mut out, a, b, false)? {
+    } else if !narrow_product(&mut out, a, b, false)? {
         out.f_copy_(&a.f_mm(b)?)?;
     }
     Ok(())
@@ -44,8 +45,32 @@ pub(super) fn add_product(sum: &Tensor, a: &Tensor, b: &Tensor) -> Result<(), At
     } else if matches!(sum.device(), Device::Cuda(_)) && sum.kind() == Kind::Float {
         // Straight into the sum, not rounded once more on the way.
         let _ = sum.f_addmm_dtype_out(&sum, a, b, Kind::Float)?;
-    } else if !circuit_torch::bfloat16_product(&mut sum, a, b, true)? {
+    } else if !narrow_product(&mut sum, a, b, true)? {
         let _ = sum.f_add_(&a.f_mm(b)?)?;
     }
     Ok(())
+}
+
+/// `out = a b`, or `out += a b`, for narrow factors on a CPU, summed up wide; says whether that was possible.
+fn narrow_product(out: &mut Tensor, a: &Tensor, b: &Tensor, add: bool) -> Result<bool, AttributionError> {
+    Ok(circuit_torch::products_of_slices(out, &a.unsqueeze(1), &[b], &[0], add)?)
+}
+
+/// `sums[:, group_p] = g[:, p] b_p`, or `+=`, for factors `g [row, pos, d]` and `b_p [d, n]` of one type.
+pub(super) fn products_by_position(
+    sums: &Tensor,
+    groups: &[Range<usize>],
+    g: &Tensor,
+    b: &[Tensor],
+    add: bool,
+) -> Result<(), AttributionError> {
+    let all: Vec<&Tensor> = b.iter().collect();
+    let first: Vec<i64> = groups.iter().map(|group| group.start as i64).collect();
+    if circuit_torch::products_of_slices(&mut sums.shallow_clone(), g, &all, &first, add)? {
+        return Ok(());
+    }
+    let product = if add { add_product } else { product };
+    (0..).zip(b.iter().zip(groups)).try_for_each(|(p, (b, group))| {
+        product(&sums.narrow(1, group.start as i64, group.len() as i64), &g.select(1, p), b)
+    })
 }

@@ -4,7 +4,8 @@ use super::products;
 use crate::AttributionError;
 use circuit_model::Model;
 use circuit_replacement::LocalReplacement;
-use tch::{Kind, Tensor};
+use std::cell::OnceCell;
+use tch::Tensor;
 
 /// The three sizes of a tensor.
 pub(super) fn sizes(tensor: &Tensor) -> [i64; 3] {
@@ -18,9 +19,11 @@ pub(super) struct Room {
     gradients: Tensor,
     /// For gradients as factors of products, if those are of another type.
     factors: Option<Tensor>,
-    first: Tensor,
-    second: Tensor,
-    /// For what attention's last product takes, if that is of another type than what the one before makes.
+    z: Tensor,
+    v: Tensor,
+    /// For `z` by heads, where it is needed so.
+    by_head: OnceCell<Tensor>,
+    /// For `v` as a factor, if that is of another type.
     values: Option<Tensor>,
 }
 
@@ -40,8 +43,9 @@ impl Room {
         Ok(Self {
             gradients: flat(positions * spec.d_model, wide)?,
             factors: (factors != wide).then(|| flat(positions * spec.d_model, factors)).transpose()?,
-            first: flat(positions * heads, between)?,
-            second: flat(positions * heads, between)?,
+            z: flat(positions * heads, between)?,
+            v: flat(positions * kv_heads, between)?,
+            by_head: OnceCell::new(),
             values: (factors != between).then(|| flat(positions * kv_heads, factors)).transpose()?,
         })
     }
@@ -61,17 +65,28 @@ impl Room {
         view(&self.gradients, &[rows, n_pos, d].map(|n| n as i64)).zero_()
     }
 
-    pub(super) fn first(&self, shape: &[i64]) -> Tensor {
-        view(&self.first, shape)
+    pub(super) fn z(&self, shape: &[i64]) -> Tensor {
+        view(&self.z, shape)
     }
 
-    pub(super) fn second(&self, shape: &[i64]) -> Tensor {
-        view(&self.second, shape)
+    pub(super) fn v(&self, shape: &[i64]) -> Tensor {
+        view(&self.v, shape)
     }
 
-    /// Where there is no room of its own for it, that of [`Room::second`].
-    pub(super) fn values(&self, shape: &[i64]) -> Tensor {
-        view(self.values.as_ref().unwrap_or(&self.second), shape)
+    /// As much as for `z`.
+    pub(super) fn by_head(&self, shape: &[i64]) -> Result<Tensor, AttributionError> {
+        if self.by_head.get().is_none() {
+            let _ = self.by_head.set(self.z.f_empty_like()?);
+        }
+        Ok(view(self.by_head.get().unwrap_or(&self.z), shape))
+    }
+
+    /// `v` as a factor of a product; gone with the next call.
+    pub(super) fn as_factor(&self, v: Tensor) -> Result<Tensor, AttributionError> {
+        let Some(room) = &self.values else { return Ok(v) };
+        let mut factor = view(room, &v.size());
+        factor.f_copy_(&v)?;
+        Ok(factor)
     }
 }
 
@@ -107,15 +122,56 @@ impl<'r> Gradients<'r> {
         Ok(factors)
     }
 
-    /// `h [row, d_model]` join, each `at [row]` its own position.
-    pub(super) fn join(&mut self, (h, at): &(Tensor, Tensor)) -> Result<(), AttributionError> {
-        let n = at.size()[0];
+    /// What `then` makes of the gradients of rows that have joined, at each position, and below them of rows `h [row, d_model]` that are
+    /// about to, as factors `[n, d_model]`: so small a number of rows is best multiplied together with others. Those that have joined
+    /// are as [`Gradients::factors`] left them.
+    pub(super) fn with_joining<R>(
+        &self,
+        h: &Tensor,
+        then: impl FnOnce(&Tensor) -> Result<R, AttributionError>,
+    ) -> Result<R, AttributionError> {
+        let [_, n_pos, d] = sizes(&self.all);
+        let (joined, joining) = (self.n_joined as i64 * n_pos, h.size()[0]);
+        let room = self.room.factors.as_ref().unwrap_or(&self.room.gradients);
+        let all = view(room, &[joined + joining, d]);
+        if joining == 0 {
+            return then(&all);
+        }
+        // For a moment, where the first of them will have their gradients.
+        let mut below = all.narrow(0, joined, joining);
+        below.f_copy_(h)?;
+        let made = then(&all);
+        let _ = below.f_zero_()?;
+        made
+    }
+
+    /// Rows join, each at its own position.
+    pub(super) fn join(&mut self, Joining { h, places, .. }: &Joining) -> Result<(), AttributionError> {
+        let n = h.size()[0];
         if n > 0 {
-            let nth = Tensor::f_arange(n, (Kind::Int64, h.device()))?;
-            let mut joining = self.all.narrow(0, self.n_joined as i64, n);
-            let _ = joining.f_index_put_(&[Some(&nth), Some(at)], h, false)?;
+            let [_, n_pos, d] = sizes(&self.all);
+            let mut joining = self.all.narrow(0, self.n_joined as i64, n).view([n * n_pos, d]);
+            let _ = joining.f_index_copy_(0, places, h)?;
             self.n_joined += n as usize;
         }
         Ok(())
+    }
+}
+
+/// Rows that join together.
+pub(super) struct Joining {
+    /// `[row, d_model]`: their gradients,
+    pub(super) h: Tensor,
+    /// `[row]`: at which position each,
+    pub(super) at: Tensor,
+    /// and `[row]`: which that is of all positions of these rows, row after row.
+    pub(super) places: Tensor,
+}
+
+impl Joining {
+    /// So many of them from the n-th on.
+    pub(super) fn narrow(&self, first: usize, n: usize) -> Self {
+        let [h, at, places] = [&self.h, &self.at, &self.places].map(|t| t.narrow(0, first as i64, n as i64));
+        Self { h, at, places }
     }
 }
