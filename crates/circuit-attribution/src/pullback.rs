@@ -292,7 +292,9 @@ impl<'a> PullBack<'a> {
         workers.truncate(n);
         workers.retain(|worker| worker.descent.holds(groups));
         while workers.len() < n {
-            workers.push(Worker { descent: self.descent(groups)?, levels: levels(), row: Vec::new() });
+            let descent = || self.descent(groups);
+            let descent = if n > 1 { runtime::on_one_thread(descent) } else { descent() }?;
+            workers.push(Worker { descent, levels: levels(), row: Vec::new() });
         }
         Ok(workers)
     }
@@ -599,13 +601,13 @@ fn descend(level: &Level, g: &mut Gradients<'_>, features: &Joining) -> Result<(
     let v = g.room.v(&[above + joining, n_pos, width]);
     // Rows that join meet `A` at their own position alone.
     let z = g.with_joining(&features.h, |g_and_h| attention.z(g_and_h, g.room))?;
+    if above > 0 {
+        attention.mix(&z.narrow(0, 0, above * n_pos), &v.narrow(0, 0, above), g.room)?;
+    }
     if joining > 0 {
         let z = z.narrow(0, above * n_pos, joining);
         attention.mix_joining(&z, &features.at, &v.narrow(0, above, joining))?;
         g.join(features)?;
-    }
-    if above > 0 {
-        attention.mix(&z.narrow(0, 0, above * n_pos), &v.narrow(0, 0, above), g.room)?;
     }
     let v = g.room.as_factor(v.view([(above + joining) * n_pos, width]))?;
     add_product(&g.joined().view([-1, d]), &v, &attention.value_to_stream)

@@ -170,13 +170,16 @@ impl Job<'_> {
         let (d, wide) = (self.d(), self.wide());
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
-            let [q, kv] = [attn.n_heads, attn.n_kv_heads].map(|heads| heads as u64 * attn.d_head as u64);
-            // Room for gradients, for what heads see and make of them, and for both as factors.
+            let kv = attn.n_kv_heads as u64 * attn.d_head as u64;
+            // Room for gradients, for what heads make of them, and for both as factors.
             let factors = if self.factor() == wide { 0 } else { d * self.factor() };
             let values = if self.factor() == self.between() { 0 } else { kv * self.factor() };
-            let by_head = if self.in_place() { 0 } else { q };
-            d * wide + factors + values + (q + kv + by_head) * self.between()
+            let made = if self.in_place() { kv } else { attn.n_heads as u64 * attn.d_head as u64 };
+            d * wide + factors + values + made * self.between()
         };
+        // What heads see of rows above a layer.
+        let seen = |layer: &LayerSpec| layer.attn.n_heads as u64 * layer.attn.d_head as u64 * self.between();
+        let seen = self.spec.layers.iter().map(seen).max().unwrap_or(0);
         // What rows that join at one layer make beside that. Features of a group are taken to be spread over layers as all are.
         let joining = |layer: &LayerSpec| {
             let in_place = !self.on_gpu && wide == 4;
@@ -187,12 +190,15 @@ impl Job<'_> {
         let of_one_layer = self.active.iter().copied().max().unwrap_or(0);
         let share = (rows * of_one_layer).div_ceil(self.n_active().max(1));
         let join_at_once = share.max(rows.min(self.n_targets as u64));
+        // Rows of the lowest layer are above none; but room on a GPU is taken whole.
+        let lowest = rows * self.active.first().copied().unwrap_or(0) / self.n_active().max(1);
+        let above = if self.on_gpu { rows } else { (rows - lowest).max(rows.min(self.n_targets as u64)) };
         let mut width = self.spec.layers.iter().map(of).max().unwrap_or(0);
         if self.set.layers.iter().any(|layer| layer.skip) {
             width += 3 * d * wide;
         }
         let workers = self.workers(self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1)));
-        let gradients = workers * self.pos() * (rows * width + join_at_once * joining);
+        let gradients = workers * self.pos() * (rows * width + above * seen + join_at_once * joining);
         // On a GPU the next sums are computed while the last ones are fetched.
         let at_once = workers * if self.on_gpu { 2 } else { 1 };
         let sums = at_once * rows * if self.on_gpu { self.n_sources() } else { self.usual_width() };

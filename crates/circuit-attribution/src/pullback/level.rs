@@ -6,7 +6,7 @@
 //! how rows join ([`super`]).
 
 use super::products::{self, product, products_by_position};
-use super::room::{Room, sizes};
+use super::room::{Room, in_place, sizes};
 use crate::AttributionError;
 use circuit_index::{Layer, LayerSite, Pos};
 use circuit_model::{Block, Norm};
@@ -204,15 +204,15 @@ impl Attention {
         Ok(z)
     }
 
-    /// `v [row, key, kv_head * d_head]` of `z [row * query, head * d_head]`, over the first positions; both lie without gaps, and
-    /// `z` may be overwritten.
+    /// `v [row, key, kv_head * d_head]` of `z [row * query, head * d_head]`, over the first positions; both lie without gaps.
+    /// Both are the beginning of their room; `z` may be overwritten.
     pub(super) fn mix(&self, z: &Tensor, v: &Tensor, room: &Room) -> Result<(), AttributionError> {
         let [rows, pos, _] = sizes(v);
         let (kv, group, d_head) = (self.kv_heads, self.group, self.d_head);
         let z = z.view([rows, pos, kv, group, d_head]);
         let mut v = v.view([rows, pos, kv, d_head]);
         // A thread alone takes row by row, each in a cache and none of it copied.
-        if tch::get_num_threads() == 1 {
+        if in_place() {
             let pattern = self.pattern_by_head(pos).f_unsqueeze(0)?;
             let pattern = pattern.f_expand([rows, kv, group, pos, pos], false)?;
             let z_by_head = z.permute([0, 2, 3, 1, 4]); // [row, kv_head, group, query, d_head]

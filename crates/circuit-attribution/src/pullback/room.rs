@@ -4,13 +4,17 @@ use super::products;
 use crate::AttributionError;
 use circuit_model::Model;
 use circuit_replacement::LocalReplacement;
-use std::cell::OnceCell;
 use tch::Tensor;
 
 /// The three sizes of a tensor.
 pub(super) fn sizes(tensor: &Tensor) -> [i64; 3] {
     let size = tensor.size();
     [size[0], size[1], size[2]]
+}
+
+/// Whether attention's products take `z` where it lies, as a thread alone does best.
+pub(super) fn in_place() -> bool {
+    tch::get_num_threads() == 1
 }
 
 /// Room for the gradients of one group of rows and for what their products pass through, taken once for all groups and layers:
@@ -20,9 +24,8 @@ pub(super) struct Room {
     /// For gradients as factors of products, if those are of another type.
     factors: Option<Tensor>,
     z: Tensor,
+    /// For `v`; before it is made for `z` by heads, where that is needed.
     v: Tensor,
-    /// For `z` by heads, where it is needed so.
-    by_head: OnceCell<Tensor>,
     /// For `v` as a factor, if that is of another type.
     values: Option<Tensor>,
 }
@@ -44,8 +47,7 @@ impl Room {
             gradients: flat(positions * spec.d_model, wide)?,
             factors: (factors != wide).then(|| flat(positions * spec.d_model, factors)).transpose()?,
             z: flat(positions * heads, between)?,
-            v: flat(positions * kv_heads, between)?,
-            by_head: OnceCell::new(),
+            v: flat(positions * if in_place() { kv_heads } else { heads }, between)?,
             values: (factors != between).then(|| flat(positions * kv_heads, factors)).transpose()?,
         })
     }
@@ -73,12 +75,12 @@ impl Room {
         view(&self.v, shape)
     }
 
-    /// As much as for `z`.
+    /// The beginning of the room for `v`, which is not made yet; or new room, where a thread alone made do with less.
     pub(super) fn by_head(&self, shape: &[i64]) -> Result<Tensor, AttributionError> {
-        if self.by_head.get().is_none() {
-            let _ = self.by_head.set(self.z.f_empty_like()?);
-        }
-        Ok(view(self.by_head.get().unwrap_or(&self.z), shape))
+        Ok(match self.v.numel() >= shape.iter().product::<i64>() as usize {
+            true => view(&self.v, shape),
+            false => self.v.f_new_empty(shape, (self.v.kind(), self.v.device()))?,
+        })
     }
 
     /// `v` as a factor of a product; gone with the next call.
