@@ -212,7 +212,7 @@ impl Attention {
         let z = z.view([rows, pos, kv, group, d_head]);
         let mut v = v.view([rows, pos, kv, d_head]);
         // A thread alone takes row by row, each in a cache and none of it copied.
-        if in_place() {
+        if in_place(z.kind(), z.device()) {
             let pattern = self.pattern_by_head(pos).f_unsqueeze(0)?;
             let pattern = pattern.f_expand([rows, kv, group, pos, pos], false)?;
             let z_by_head = z.permute([0, 2, 3, 1, 4]); // [row, kv_head, group, query, d_head]

@@ -4,7 +4,7 @@ use super::products;
 use crate::AttributionError;
 use circuit_model::Model;
 use circuit_replacement::LocalReplacement;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// The three sizes of a tensor.
 pub(super) fn sizes(tensor: &Tensor) -> [i64; 3] {
@@ -12,9 +12,10 @@ pub(super) fn sizes(tensor: &Tensor) -> [i64; 3] {
     [size[0], size[1], size[2]]
 }
 
-/// Whether attention's products take `z` where it lies, as a thread alone does best.
-pub(super) fn in_place() -> bool {
-    tch::get_num_threads() == 1
+/// Whether attention's products take `z` of a type on a device where it lies, as a thread alone does best
+/// ([`circuit_torch::summed_products`]).
+pub(super) fn in_place(kind: Kind, device: Device) -> bool {
+    kind == Kind::Float && device == Device::Cpu && tch::get_num_threads() == 1
 }
 
 /// Room for the gradients of one group of rows and for what their products pass through, taken once for all groups and layers:
@@ -42,12 +43,13 @@ impl Room {
         let kv_heads = attention().map(|attn| attn.n_kv_heads * attn.d_head).max().unwrap_or(0);
         let (wide, factors, between) =
             (model.wide_kind(), products::kind(replacement), products::between(replacement));
+        let made = if in_place(between, model.device()) { kv_heads } else { heads };
         let flat = |numbers, kind| Tensor::f_empty([numbers as i64], (kind, model.device()));
         Ok(Self {
             gradients: flat(positions * spec.d_model, wide)?,
             factors: (factors != wide).then(|| flat(positions * spec.d_model, factors)).transpose()?,
             z: flat(positions * heads, between)?,
-            v: flat(positions * if in_place() { kv_heads } else { heads }, between)?,
+            v: flat(positions * made, between)?,
             values: (factors != between).then(|| flat(positions * kv_heads, factors)).transpose()?,
         })
     }
@@ -75,7 +77,8 @@ impl Room {
         view(&self.v, shape)
     }
 
-    /// The beginning of the room for `v`, which is not made yet; or new room, where a thread alone made do with less.
+    /// The beginning of the room for `v`, which is not made yet; or new room, where less was taken since products were to be in place:
+    /// if there are more threads by now, or LibTorch does not show its BLAS.
     pub(super) fn by_head(&self, shape: &[i64]) -> Result<Tensor, AttributionError> {
         Ok(match self.v.numel() >= shape.iter().product::<i64>() as usize {
             true => view(&self.v, shape),
