@@ -582,7 +582,7 @@ fn long_prompts_on_published_sizes_are_planned_from_headers() {
         ignored: 1,
         active: vec![230_962; 26],
         n_targets: 10,
-        max_feature_nodes: Some(7500),
+        config: AttributeConfig::default(),
         cuts: Cuts { rows, keep_patterns: false, keep_folded: false, keep_writes: false, ..Cuts::default() },
         rows_in_memory: 0,
     };

@@ -20,6 +20,32 @@ pub struct AttributeConfig {
     pub update_interval: usize,
 }
 
+impl Default for AttributeConfig {
+    /// 7 500 features, in rounds of 1 024.
+    fn default() -> Self {
+        Self { max_feature_nodes: Some(7500), batch_size: 256, update_interval: 4 }
+    }
+}
+
+impl AttributeConfig {
+    /// How many of `n_active` features get a row.
+    #[must_use]
+    pub fn n_selected(&self, n_active: usize) -> usize {
+        self.max_feature_nodes.map_or(n_active, |n| n.min(n_active))
+    }
+
+    /// How many rows of `n_active` features are asked for at a time, before influence is estimated anew: all of them where every
+    /// feature gets one, since their order is then of no consequence.
+    ///
+    /// # Errors
+    /// If `batch_size · update_interval` is zero or no number.
+    pub fn round(&self, n_active: usize) -> Result<usize, AttributionError> {
+        let round = self.batch_size.checked_mul(self.update_interval).filter(|n| *n > 0);
+        let round = round.ok_or(AttributionError::EmptyRound)?;
+        Ok(if self.n_selected(n_active) == n_active { n_active } else { round })
+    }
+}
+
 /// Where rows are while features are ranked. How long they are depends on which features are chosen, so no plan can know how much
 /// they will hold.
 #[derive(Clone, Debug)]
@@ -82,11 +108,7 @@ pub fn attribute_within(
     mut progress: impl FnMut(Progress),
 ) -> Result<Attribution, AttributionError> {
     let active = replacement.active();
-    let wanted = config.max_feature_nodes.map_or(active.len(), |n| n.min(active.len()));
-    let round = config.batch_size.checked_mul(config.update_interval).filter(|n| *n > 0);
-    let round = round.ok_or(AttributionError::EmptyRound)?;
-    // Where every feature gets its row anyway, their order is of no consequence.
-    let round = if wanted == active.len() { wanted } else { round };
+    let (wanted, round) = (config.n_selected(active.len()), config.round(active.len())?);
 
     let pull_back = PullBack::new(replacement)?;
     if !replacement.cuts().keep_patterns {

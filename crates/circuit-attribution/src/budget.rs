@@ -7,6 +7,7 @@
 
 mod rows;
 
+use crate::AttributeConfig;
 use circuit_index::LayerSite;
 use circuit_model::WeightSizes;
 use circuit_model::spec::{Gate, LayerSpec, ModelSpec, NormPlaces};
@@ -80,8 +81,8 @@ pub struct Job<'a> {
     pub active: Vec<u64>,
     /// Number of targets.
     pub n_targets: usize,
-    /// At most so many features get rows.
-    pub max_feature_nodes: Option<usize>,
+    /// Which features get rows, and in what rounds.
+    pub config: AttributeConfig,
     /// How much is done at once, and what is kept.
     pub cuts: Cuts,
     /// Bytes of rows that memory may hold while they are ranked; further ones are on disk.
@@ -168,7 +169,7 @@ impl Job<'_> {
     /// Features that get rows.
     #[must_use]
     pub fn n_selected(&self) -> u64 {
-        self.max_feature_nodes.map_or(u64::MAX, |n| n as u64).min(self.n_active())
+        self.config.n_selected(self.n_active() as usize) as u64
     }
 
     /// Rows and columns of the graph.

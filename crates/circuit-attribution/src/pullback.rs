@@ -39,9 +39,6 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 
-/// Fewer rows than these are not parted between workers: a small product takes nearly as long as one a little larger.
-const FEWEST: usize = 32;
-
 /// What a row reads.
 #[derive(Debug)]
 pub enum Read {
@@ -336,11 +333,8 @@ impl<'a> PullBack<'a> {
             let (layer, pos) = self.place(&reads[i]);
             std::cmp::Reverse((pos, layer))
         });
-        // Several for each worker, so that none waits long for another's last; but enough rows for products to be worth starting.
         let cuts = self.replacement.cuts();
-        let for_workers = if cuts.workers > 1 { 4 * cuts.workers } else { 1 };
-        let most = cuts.rows.max(1);
-        let together = reads.len().div_ceil(for_workers).clamp(FEWEST.min(most), most);
+        let together = cuts.together(reads.len());
         let groups = || {
             let (h, nth) = self.gradients(reads)?;
             order.chunks(together).map(|group| self.group(reads, group, (&h, &nth))).collect()

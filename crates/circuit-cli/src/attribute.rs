@@ -103,20 +103,15 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     if let Some(raw) = &plan.raw {
         let n_active = replacement.active().len();
         raw.check_size(NodeLayout {
-            n_features: args.max_feature_nodes.0.map_or(n_active, |n| n.min(n_active)),
+            n_features: config(args).n_selected(n_active),
             n_layers,
             n_pos: replacement.n_pos(),
             n_targets: targets.len(),
         })?;
     }
-    let config = AttributeConfig {
-        max_feature_nodes: args.max_feature_nodes.0,
-        batch_size: args.batch_size,
-        update_interval: args.update_interval,
-    };
     clock.lap("targets");
     let bar = progress_bar();
-    let found = attribute_within(&replacement, &targets, config, &budget.row_room(), |progress| {
+    let found = attribute_within(&replacement, &targets, config(args), &budget.row_room(), |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
     });
@@ -191,6 +186,14 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     Ok(format!("{value}\n"))
 }
 
+fn config(args: &AttributeArgs) -> AttributeConfig {
+    AttributeConfig {
+        max_feature_nodes: args.max_feature_nodes.0,
+        batch_size: args.batch_size,
+        update_interval: args.update_interval,
+    }
+}
+
 fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Result<Request, Failure> {
     let given = args.target_ids.as_ref().map(Vec::len).or(args.target_strings.as_ref().map(Vec::len));
     Ok(Request {
@@ -199,7 +202,7 @@ fn request(args: &AttributeArgs, plan: &Plan, n_pos: usize) -> Result<Request, F
         n_pos,
         ignored: args.model.ignored_positions,
         n_targets: given.unwrap_or(args.max_n_logits),
-        max_feature_nodes: args.max_feature_nodes.0,
+        config: config(args),
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
         products: args.budget.products.products(),

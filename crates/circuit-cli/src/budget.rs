@@ -16,8 +16,8 @@ use crate::failure::{Code, Failure};
 use crate::hub::{Ahead, Coming};
 use crate::machine::{self, Scratch};
 use crate::plan::RawFile;
-use circuit_attribution::RowRoom;
 use circuit_attribution::budget::{Job, Phase, Step};
+use circuit_attribution::{AttributeConfig, RowRoom};
 use circuit_model::spec::ModelSpec;
 use circuit_model::{Model, ModelError, WeightSizes};
 use circuit_replacement::{Cuts, Products};
@@ -46,7 +46,7 @@ pub(crate) struct Request {
     pub(crate) n_pos: usize,
     pub(crate) ignored: Option<usize>,
     pub(crate) n_targets: usize,
-    pub(crate) max_feature_nodes: Option<usize>,
+    pub(crate) config: AttributeConfig,
     /// What this process may allocate in all, where the user says so.
     pub(crate) memory: Option<u64>,
     /// Active features per position and layer, where the user knows.
@@ -325,7 +325,7 @@ impl Budget {
             ignored,
             active: per_position.iter().map(|n| (n * open).round() as u64).collect(),
             n_targets: request.n_targets,
-            max_feature_nodes: request.max_feature_nodes,
+            config: request.config,
             cuts: chosen.cuts,
             rows_in_memory: u64::MAX,
         };

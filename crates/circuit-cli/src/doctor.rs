@@ -5,6 +5,7 @@ use crate::budget::{Budget, Request};
 use crate::failure::Failure;
 use crate::hub::{Ahead, Finder};
 use crate::{machine, open};
+use circuit_attribution::AttributeConfig;
 use circuit_model::tokenizer::Tokenizer;
 use circuit_torch::runtime;
 
@@ -72,7 +73,7 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         n_pos,
         ignored: args.ignored_positions.or(ahead.model.ignored_positions()),
         n_targets: args.max_n_logits,
-        max_feature_nodes: args.max_feature_nodes.0,
+        config: AttributeConfig { max_feature_nodes: args.max_feature_nodes.0, ..AttributeConfig::default() },
         memory: args.budget.memory,
         expected_active: args.budget.expected_active,
         spare: args.budget.spare.clone(),

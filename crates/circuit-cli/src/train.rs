@@ -266,7 +266,7 @@ fn prompt_scores(
     let replacement = LocalReplacement::new(&ready.model, set, prompt, ready.corpus.ignored())?;
     let choice = TargetChoice::Automatic { max_n_logits: 10, desired_logit_prob: 0.95 };
     let targets = choice.resolve(&replacement)?;
-    let config = AttributeConfig { max_feature_nodes: Some(7500), batch_size: 256, update_interval: 4 };
+    let config = AttributeConfig::default();
     let found = attribute(&replacement, &targets, config, |_| {})?;
     let word = |id: &TokenId| ready.tokenizer.decode_token(*id);
     let token_strings = prompt.iter().map(word).collect::<Result<_, _>>().map_err(Failure::text)?;

@@ -34,7 +34,8 @@ impl Products {
 pub struct Cuts {
     /// When prompts are encoded.
     pub encode: circuit_transcoder::Cuts,
-    /// Rows that go down the layers together. More make larger products, fewer keep the gradients in the processor's caches.
+    /// Rows that go down the layers together, at the most ([`Cuts::together`]). More make larger products, fewer keep the gradients in
+    /// the processor's caches.
     pub rows: usize,
     /// How many of these groups go down beside one another on a CPU, each on one thread.
     pub workers: usize,
@@ -64,6 +65,20 @@ impl Default for Cuts {
             keep_writes: true,
             products: Products::Wide,
         }
+    }
+}
+
+/// Fewer rows than these are not parted between workers: a small product takes nearly as long as one a little larger.
+const FEWEST: usize = 32;
+
+impl Cuts {
+    /// How many of `reads` rows go down together: several groups for each worker, so that none waits long for another's last; but
+    /// enough rows for products to be worth starting.
+    #[must_use]
+    pub fn together(&self, reads: usize) -> usize {
+        let groups = if self.workers > 1 { 4 * self.workers } else { 1 };
+        let most = self.rows.max(1);
+        reads.div_ceil(groups).clamp(FEWEST.min(most), most)
     }
 }
 

@@ -166,7 +166,9 @@ impl Job<'_> {
 
     /// Rows on their way down: gradients at each position in their forms, their sums, and one row on the host.
     pub(super) fn while_pulling(&self) -> Tally {
-        let rows = (self.cuts.rows as u64).min(self.n_selected().max(self.n_targets as u64));
+        let round = self.config.round(self.n_active() as usize).unwrap_or(0) as u64;
+        let asked_for = self.n_selected().min(round).max(self.n_targets as u64);
+        let rows = (self.cuts.together(asked_for as usize) as u64).min(asked_for);
         let (d, wide) = (self.d(), self.wide());
         let of = |layer: &LayerSpec| {
             let attn = &layer.attn;
@@ -197,7 +199,7 @@ impl Job<'_> {
         if self.set.layers.iter().any(|layer| layer.skip) {
             width += 3 * d * wide;
         }
-        let workers = self.workers(self.n_selected().max(self.n_targets as u64).div_ceil(rows.max(1)));
+        let workers = self.workers(asked_for.div_ceil(rows.max(1)));
         let gradients = workers * self.pos() * (rows * width + above * seen + join_at_once * joining);
         // On a GPU the next sums are computed while the last ones are fetched.
         let at_once = workers * if self.on_gpu { 2 } else { 1 };

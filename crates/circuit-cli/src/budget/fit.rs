@@ -6,6 +6,7 @@
 use super::{Budget, Chosen, Level, Over, Request, RowsIn, bytes};
 use crate::args::Spare;
 use crate::failure::{Code, Failure};
+use circuit_attribution::AttributeConfig;
 use circuit_attribution::budget::{Job, Step};
 use circuit_model::{Model, WeightSizes};
 use circuit_replacement::{Cuts, Products};
@@ -114,7 +115,8 @@ impl Budget {
             changes.push(format!("--scratch-dir on a disk with {} free", bytes(with_a_disk.rows_on_disk())));
         }
         let selected = self.job(Level::Low, self.chosen).n_selected() as usize;
-        let with_nodes = |n| Request { max_feature_nodes: Some(n), ..self.request.clone() };
+        let config = |n| AttributeConfig { max_feature_nodes: Some(n), ..self.request.config };
+        let with_nodes = |n| Request { config: config(n), ..self.request.clone() };
         if let Some(n) = largest(selected, |n| fits(&with_nodes(n), &self.weights)) {
             changes.push(format!("--max-feature-nodes {n}"));
         }
