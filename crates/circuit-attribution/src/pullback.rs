@@ -22,6 +22,7 @@
 //! ([`circuit_index::SourceOrder`]): below a row's own layer, features have then written all that it can see. Nothing here is
 //! LibTorch autograd; that both agree is a test. Not here: which rows, and in which order.
 
+mod cut;
 mod heads;
 mod level;
 mod products;
@@ -31,6 +32,7 @@ use crate::AttributionError;
 use circuit_index::{ActiveIndex, Layer, LayerSite, Pos, SumOrder};
 use circuit_replacement::LocalReplacement;
 use circuit_torch::{Landing, runtime};
+use cut::{Reach, cost_of_group, cut};
 use level::{Level, read_to_stream};
 use products::add_product;
 use rayon::prelude::*;
@@ -235,7 +237,7 @@ impl<'a> PullBack<'a> {
         let order = self.replacement.sum_order();
         let on_cpu = self.replacement.model().device() == Device::Cpu;
         let cuts = self.replacement.cuts();
-        let beside = if on_cpu && cuts.keep_folded && cuts.keep_writes { cuts.workers } else { 1 };
+        let beside = if on_cpu { cuts.beside() } else { 1 };
         let mut workers = self.workers(beside.min(groups.len()).max(1), &groups)?;
         let mut take = |rows: Vec<R>| {
             let n = rows.len();
@@ -322,26 +324,31 @@ impl<'a> PullBack<'a> {
         Ok(all)
     }
 
-    /// Which rows go down together: rows of like position, since all of a group are carried over as many positions as its last one
-    /// needs; and the groups with most to do first, so that none is waited for long at the end. How rows are cut changes no result.
+    /// Which rows go down together: rows of like position ([`cut`]); and the groups with most to do first, so that none is waited for
+    /// long at the end. How rows are cut changes no result.
     fn groups(&self, reads: &[Read]) -> Result<Vec<Group>, AttributionError> {
         if reads.is_empty() {
             return Ok(Vec::new());
         }
-        let mut order: Vec<usize> = (0..reads.len()).collect();
-        order.sort_by_key(|&i| {
-            let (layer, pos) = self.place(&reads[i]);
-            std::cmp::Reverse((pos, layer))
-        });
+        let reach = |read| {
+            let (layers, pos) = self.place(read);
+            Reach { n_pos: pos + 1, layers }
+        };
+        let mut order: Vec<(Reach, usize)> = reads.iter().map(reach).zip(0..).collect();
+        order.sort_by_key(|&(reach, _)| std::cmp::Reverse(reach));
+        let (reaches, order): (Vec<Reach>, Vec<usize>) = order.into_iter().unzip();
         let cuts = self.replacement.cuts();
-        let together = cuts.together(reads.len());
+        let most = cuts.together(reads.len());
+        // To make layers anew costs more than any rows.
+        let each = if cuts.keep_layers() { cost_of_group(most) } else { reads.len() };
+        let cut = cut(&reaches, most, each);
         let groups = || {
             let (h, nth) = self.gradients(reads)?;
-            order.chunks(together).map(|group| self.group(reads, group, (&h, &nth))).collect()
+            cut.into_iter().map(|group| self.group(reads, &order[group], (&h, &nth))).collect()
         };
         let groups = || circuit_torch::guard(|| tch::no_grad(groups));
         let mut groups: Vec<Group> =
-            if cuts.workers > 1 { runtime::on_one_thread(groups) } else { groups() }?;
+            if cuts.beside() > 1 { runtime::on_one_thread(groups) } else { groups() }?;
         groups.sort_by_key(|group| std::cmp::Reverse(group.work()));
         Ok(groups)
     }

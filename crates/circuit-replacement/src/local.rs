@@ -37,7 +37,7 @@ pub struct Cuts {
     /// Rows that go down the layers together, at the most ([`Cuts::together`]). More make larger products, fewer keep the gradients in
     /// the processor's caches.
     pub rows: usize,
-    /// How many of these groups go down beside one another on a CPU, each on one thread.
+    /// How many of these groups go down beside one another on a CPU, each on one thread, where layers are kept ([`Cuts::beside`]).
     pub workers: usize,
     /// Whether the patterns of the run are kept. Otherwise its queries and keys are, of which a layer's pattern is made when it is
     /// needed. Fixed once the model has run.
@@ -53,12 +53,11 @@ pub struct Cuts {
 }
 
 impl Default for Cuts {
-    /// 48 rows (the best on two cores for models of width 512: gradients stay in the caches), one group at a time, all kept, and the
-    /// transcoders' own.
+    /// 64 rows (the best on two cores for models of width 512), one group at a time, all kept, and the transcoders' own.
     fn default() -> Self {
         Self {
             encode: circuit_transcoder::Cuts::default(),
-            rows: 48,
+            rows: 64,
             workers: 1,
             keep_patterns: true,
             keep_folded: true,
@@ -72,11 +71,23 @@ impl Default for Cuts {
 const FEWEST: usize = 32;
 
 impl Cuts {
+    /// Whether layers are kept as rows need them. Otherwise they are made anew for each group of rows.
+    #[must_use]
+    pub fn keep_layers(&self) -> bool {
+        self.keep_folded && self.keep_writes
+    }
+
+    /// How many groups of rows go down beside one another on a CPU: one where layers are made anew, which takes all threads.
+    #[must_use]
+    pub fn beside(&self) -> usize {
+        if self.keep_layers() { self.workers.max(1) } else { 1 }
+    }
+
     /// How many of `reads` rows go down together: several groups for each worker, so that none waits long for another's last; but
     /// enough rows for products to be worth starting.
     #[must_use]
     pub fn together(&self, reads: usize) -> usize {
-        let groups = if self.workers > 1 { 4 * self.workers } else { 1 };
+        let groups = if self.beside() > 1 { 4 * self.beside() } else { 1 };
         let most = self.rows.max(1);
         reads.div_ceil(groups).clamp(FEWEST.min(most), most)
     }

@@ -34,8 +34,7 @@ impl Job<'_> {
 
     /// How many groups of rows go down beside one another.
     fn workers(&self, groups: u64) -> u64 {
-        let kept = self.cuts.keep_folded && self.cuts.keep_writes;
-        let workers = if self.on_gpu || !kept { 1 } else { self.cuts.workers.max(1) as u64 };
+        let workers = if self.on_gpu { 1 } else { self.cuts.beside() as u64 };
         workers.min(groups).max(1)
     }
 
