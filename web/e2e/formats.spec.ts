@@ -129,7 +129,7 @@ test("M6: a file that is no graph says so, and the page goes on", async ({ page,
   await opened(page, "toy-sky");
 });
 
-test("M7: every published link opens with its pins and groups", async ({ page, open, server }) => {
+test("M7: every published link opens with its pins and groups @loads", async ({ page, open, server }) => {
   test.setTimeout(240_000);
   const links = readFileSync(join(ROOT, "web/fixtures/graph_links.txt"), "utf8")
     .split("\n")

@@ -45,14 +45,15 @@ export default defineConfig({
         ]),
     {
       name: "webgl",
+      grepInvert: /@loads/,
       use: {
         launchOptions: { executablePath: CHROMIUM, args: GL },
       },
     },
     {
-      // Only what depends on how links are drawn.
+      // Only what depends on how links are drawn, and what loads so many pages that drawing them by software takes most of the time.
       name: "no-webgl",
-      grep: /@drawing/,
+      grep: /@drawing|@loads/,
       use: { launchOptions: { executablePath: CHROMIUM, args: [...QUIET, "--disable-gpu", "--disable-3d-apis"] } },
     },
   ],

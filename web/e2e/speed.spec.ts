@@ -94,16 +94,17 @@ for (const [slug, firstPaint] of [
     });
     const tasksOfLoading = await page.evaluate(() => (window as unknown as { __tasks: number[] }).__tasks.splice(0));
     const where = [...(await spots(page, 16))];
-    const some = where.filter((_, i) => i % Math.ceil(where.length / 120) === 0).map(([, spot]) => spot);
+    const some = where.filter((_, i) => i % Math.ceil(where.length / 60) === 0).map(([, spot]) => spot);
     await page.evaluate(() => (window as unknown as { __tasks: number[] }).__tasks.splice(0));
 
     const hover = await work(
       page,
       some.map((spot) => ({ ...spot, click: false })),
     );
+    // Few: drawing by software takes a second for each.
     const select = await work(
       page,
-      some.slice(0, 40).map((spot) => ({ ...spot, click: true })),
+      some.slice(0, 12).map((spot) => ({ ...spot, click: true })),
     );
     await page.getByRole("checkbox", { name: "All links" }).check();
     await page.waitForTimeout(1500);
@@ -112,7 +113,7 @@ for (const [slug, firstPaint] of [
       some.map((spot) => ({ ...spot, click: false })),
     );
     await page.getByRole("checkbox", { name: "All links" }).uncheck();
-    const slider = await slide(page, 60);
+    const slider = await slide(page, 20);
     await page.waitForTimeout(500);
     const tasks = await page.evaluate(() => (window as unknown as { __tasks: number[] }).__tasks);
     const memory = await page.evaluate(
