@@ -11,7 +11,7 @@ fn phases_are_told_with_what_they_need() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let phases = found["phases"].as_array().unwrap();
     let names: Vec<_> = phases.iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
-    assert_eq!(names, ["forward", "encode", "rows", "ranking", "prune"]);
+    assert_eq!(names, ["forward", "encode", "rows", "ranking", "assemble", "prune"]);
     for phase in &phases[..3] {
         for what in ["seconds", "operations", "bytes"] {
             assert!(phase[what].as_f64().unwrap() > 0.0, "{phase}");

@@ -48,8 +48,10 @@ pub struct Phases {
     pub encode: f64,
     /// All rows, and preparing the pull-back.
     pub rows: f64,
-    /// Choosing features between rounds, and assembling the matrix.
+    /// Choosing features between rounds, with the cutting of rows that workers do beside their products otherwise.
     pub ranking: f64,
+    /// Making the matrix of a graph of the rows.
+    pub assemble: f64,
     /// Pruning at the default thresholds.
     pub prune: f64,
     /// What the forward pass needs.
@@ -86,6 +88,7 @@ pub fn measure(made: &Made, settings: Settings) -> Result<Phases, AttributionErr
         least(&mut best.encode, now.encode);
         least(&mut best.rows, now.rows);
         least(&mut best.ranking, now.ranking);
+        least(&mut best.assemble, now.assemble);
         least(&mut best.prune, now.prune);
         best.product = best.product.max(now.product);
     }
@@ -146,7 +149,7 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
     // As long as the rows took: on a machine shared with others, a moment's best is no measure for what takes longer.
     let product = product_speed(settings.cuts.products.kind(made.model.wide_kind()), device, rows);
     // The same rows in rounds, as they come when features are chosen.
-    let (ranking, _) = timed(Device::Cpu, || {
+    let (ranking, ranked) = timed(Device::Cpu, || {
         let mut ranking =
             Ranking::new(made.model.spec().n_layers(), replacement.n_pos(), replacement.active().to_vec());
         for (target, row) in targets.iter().zip(&values) {
@@ -159,8 +162,9 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
             features.iter().try_for_each(|&(&feature, row)| ranking.add_feature_row(feature, row))?;
         }
         std::hint::black_box(ranking.influence()?);
-        Ok::<_, AttributionError>(ranking.into_rows()?)
+        Ok::<_, AttributionError>(ranking)
     })?;
+    let (assemble, _) = timed(Device::Cpu, || Ok::<_, AttributionError>(ranked.into_rows()?))?;
     let rows_need =
         Needed { operations: needed_rows(&replacement, &reads), bytes: moved_rows(&replacement, &reads) };
     let graph = made.graph(&replacement, found, targets.len());
@@ -173,6 +177,7 @@ fn once(made: &Made, settings: Settings) -> Result<Phases, AttributionError> {
         encode,
         rows,
         ranking,
+        assemble,
         prune,
         needed_forward: Needed {
             operations: needed_forward(&made.shape),

@@ -124,13 +124,14 @@ struct Table<'a> {
 
 impl Table<'_> {
     /// The phases in their order: seconds, and what each needs.
-    fn lines(&self) -> [(&'static str, f64, Option<Needed>); 5] {
+    fn lines(&self) -> [(&'static str, f64, Option<Needed>); 6] {
         let p = self.phases;
         [
             ("forward", p.forward, Some(p.needed_forward)),
             ("encode", p.encode, Some(p.needed_encode)),
             ("rows", p.rows, Some(p.needed_rows)),
             ("ranking", p.ranking, None),
+            ("assemble", p.assemble, None),
             ("prune", p.prune, None),
         ]
     }
