@@ -1,96 +1,13 @@
 // The store with a server in memory: opening, switching, editing, saving, conflicts, the address, labels and late answers.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { featureRecord, legacy, lorsa, toy } from "../../fixtures/generate";
-import { type Api, ApiError } from "../api/client";
+import { toy } from "../../fixtures/generate";
+import { Server } from "../../fixtures/server";
 import { readGraph } from "../core/read";
 import type { Graph } from "../core/types";
 import { readView } from "../core/view";
 import { createStore, type PageStore } from "./create";
 import { debugOf } from "./debug";
-
-const encode = (json: unknown) => new TextEncoder().encode(JSON.stringify(json));
-
-/** The server's rules on a handful of files. Tests may hold answers back or change files behind the page's back. */
-class Server implements Api {
-  readonly files = new Map<string, Record<string, unknown>>();
-  readonly versions = new Map<string, number>();
-  readonly asked: string[] = [];
-  hold: Promise<void> | null = null;
-  down = false;
-
-  constructor() {
-    for (const graph of [toy(), legacy(), lorsa()]) this.put(graph.metadata.slug, graph as never);
-  }
-
-  put(slug: string, file: Record<string, unknown>): void {
-    this.files.set(slug, structuredClone(file));
-    this.versions.set(slug, (this.versions.get(slug) ?? 0) + 1);
-  }
-
-  private async ask(what: string, signal?: AbortSignal): Promise<void> {
-    this.asked.push(what);
-    if (this.hold !== null) await this.hold;
-    if (signal?.aborted) throw new DOMException("aborted", "AbortError");
-    if (this.down) throw new ApiError(0, "unreachable", "The server cannot be reached.");
-  }
-
-  private etagOf(slug: string): string {
-    return `"${this.versions.get(slug)}"`;
-  }
-
-  async entries() {
-    await this.ask("entries");
-    return [...this.files.keys()].map((slug) => ({ slug, scan: "s", prompt: slug, tokens: [], titlePrefix: "" }));
-  }
-  async graph(slug: string, signal?: AbortSignal) {
-    await this.ask(`graph ${slug}`, signal);
-    const file = this.files.get(slug);
-    if (file === undefined) throw new ApiError(404, "not_found", `There is no graph named ${slug}.`);
-    return { bytes: encode(file), etag: this.etagOf(slug) };
-  }
-  async etag(slug: string) {
-    await this.ask(`etag ${slug}`);
-    return this.etagOf(slug);
-  }
-  async saveView(slug: string, view: Record<string, unknown>, etag: string) {
-    await this.ask(`save ${slug} ${etag}`);
-    if (etag !== "*" && etag !== this.etagOf(slug)) {
-      throw new ApiError(409, "conflict", "The file has changed.", this.etagOf(slug));
-    }
-    this.put(slug, { ...this.files.get(slug), qParams: view });
-    return { etag: this.etagOf(slug) };
-  }
-  async upload(file: Blob) {
-    await this.ask("upload");
-    const json = JSON.parse(await file.text()) as { metadata: { slug: string } };
-    if (this.files.has(json.metadata.slug)) throw new ApiError(409, "exists", "There is a graph of this name.");
-    this.put(json.metadata.slug, json as never);
-    return { slug: json.metadata.slug };
-  }
-  async rename(slug: string, to: string) {
-    await this.ask(`rename ${slug} ${to}`);
-    this.put(to, this.files.get(slug) as never);
-    this.files.delete(slug);
-    return { slug: to, etag: this.etagOf(to) };
-  }
-  async remove(slug: string) {
-    await this.ask(`remove ${slug}`);
-    this.files.delete(slug);
-  }
-  async scores(slug: string, pinned: readonly string[], signal?: AbortSignal) {
-    await this.ask(`scores ${slug} ${pinned.join(",")}`, signal);
-    return {
-      graph: { replacement: 0.5, completeness: 0.75 },
-      subgraph: { replacement: pinned.length / 100, completeness: null },
-    };
-  }
-  async feature(scan: string, layer: number, index: number, signal?: AbortSignal) {
-    await this.ask(`feature ${scan} ${layer} ${index}`, signal);
-    if (index === 11) throw new ApiError(404, "no_feature_data", "The set has no record of this feature.");
-    return featureRecord(layer, index) as unknown;
-  }
-}
 
 let server: Server;
 let store: PageStore;

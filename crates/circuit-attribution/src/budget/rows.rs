@@ -165,6 +165,7 @@ impl Job<'_> {
 
     /// Rows on their way down: gradients at each position in their forms, their sums, and one row on the host.
     pub(super) fn while_pulling(&self) -> Tally {
+        // No round at all is refused where rows are asked for.
         let round = self.config.round(self.n_active() as usize).unwrap_or(0) as u64;
         let asked_for = self.n_selected().min(round).max(self.n_targets as u64);
         let rows = (self.cuts.together(asked_for as usize) as u64).min(asked_for);
