@@ -4,9 +4,11 @@
 //! offsets itself. Knows no tensors, no files and no graph. Read [`NodeLayout`] first, then [`Site`].
 
 mod layout;
+mod notice;
 mod site;
 
 pub use layout::{Node, NodeLayout, SourceOrder, SumOrder};
+pub use notice::{Level, Notice};
 pub use site::{LayerSite, Site, SiteError};
 
 use std::fmt;
