@@ -1,11 +1,13 @@
 //! `cargo xtask tidy`: the rules of this repository that no compiler checks.
 //!
-//! Arrows between crates, what a file begins with, and what stays in which crate. Every fault is listed with its place.
+//! Arrows between crates, what a file begins with, what stays in which crate, and that no package is compiled twice. Every
+//! fault is listed with its place.
 //! Not here: style and lints, which rustfmt and clippy know.
 
 use crate::shell;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -78,6 +80,9 @@ pub(crate) fn run() -> Result<ExitCode> {
     let metadata: Value =
         serde_json::from_slice(&metadata.stdout).context("cargo metadata printed no JSON")?;
     let mut faults = arrows(&metadata);
+    let binary = features(&["--package", "circuit-cli", "--edges", "normal,build"])?;
+    let tests = features(&["--workspace", "--edges", "normal,build,dev"])?;
+    faults.extend(compiled_twice(&binary, &tests));
     let root = metadata["workspace_root"].as_str().context("cargo metadata names no workspace root")?;
     let listed = Command::new("git").args(["ls-files"]).current_dir(root).output()?;
     for path in String::from_utf8_lossy(&listed.stdout).lines() {
@@ -118,6 +123,38 @@ fn arrows(metadata: &Value) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The features of every package that cargo would compile: `package|features`, one line each.
+fn features(selection: &[&str]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let tree = shell::cargo()
+        .args(["tree", "--prefix", "none", "--no-dedupe", "--format", "{p}|{f}"])
+        .args(selection)
+        .output()?;
+    ensure!(tree.status.success(), "cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
+    let mut found = BTreeMap::<_, BTreeSet<_>>::new();
+    for line in String::from_utf8_lossy(&tree.stdout).lines() {
+        if let Some((package, features)) = line.split_once('|') {
+            found.entry(package.to_owned()).or_default().insert(features.trim_end_matches(" (*)").to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Packages of the binary that tests want with other features: cargo compiles them, and all that use them, once more.
+fn compiled_twice(
+    binary: &BTreeMap<String, BTreeSet<String>>,
+    tests: &BTreeMap<String, BTreeSet<String>>,
+) -> Vec<String> {
+    let differ = |package: &String, features: &BTreeSet<String>| tests.get(package) != Some(features);
+    binary
+        .iter()
+        .filter(|(package, features)| differ(package, features))
+        .map(|(package, features)| {
+            let wanted = tests.get(package);
+            format!("{package} has features {features:?} in the binary and {wanted:?} in tests: name them in crates/circuit-cli/Cargo.toml")
+        })
+        .collect()
 }
 
 /// What is wrong with one tracked file.
@@ -200,6 +237,15 @@ mod tests {
         ]});
         let found = arrows(&bad);
         assert_eq!(found.len(), 3, "{found:?}");
+    }
+
+    #[test]
+    fn a_package_with_two_sets_of_features_is_found() {
+        let of =
+            |features: &str| BTreeMap::from([("num v1".to_owned(), BTreeSet::from([features.to_owned()]))]);
+        assert_eq!(compiled_twice(&of("std"), &of("std")), [""; 0]);
+        assert_eq!(compiled_twice(&of(""), &of("std")).len(), 1);
+        assert_eq!(compiled_twice(&of(""), &BTreeMap::new()).len(), 1);
     }
 
     #[test]
