@@ -1,7 +1,7 @@
 //! Pruning: the nodes and edges that carry a given share of the influence, and nothing left dangling.
 //!
 //! After Ameisen et al. (*Circuit Tracing*, methods, "Graph pruning"), as the Python circuit-tracer does it
-//! (specs/attribution.md, section 5). With `I`, `M` and `w` as in the influence module:
+//! (docs/method.md, "Influence, pruning, scores"). With `I`, `M` and `w` as in the influence module:
 //!
 //! 1. nodes: the threshold is the score at the first place, in descending order of `I`, where the cumulative share
 //!    reaches `node`; everything at least as high stays, and so does every token and target;

@@ -1,6 +1,6 @@
 //! Which features to attribute next, when there is no time for all of them.
 //!
-//! The engine computes rows in rounds (specs/attribution.md, section 3). Between rounds the influence of every source is
+//! The engine computes rows in rounds (docs/method.md, "Which rows are computed"). Between rounds the influence of every source is
 //! estimated from the rows there are: `I = w · (M + M² + …)` with `M[t, s] = |A[t, s]| / max(Σ_s |A[t, s]|, 1e-8)` for rows that are
 //! known and 0 for the others (the floor is that of `compute_partial_influences` in the Python circuit-tracer). The best
 //! features without a row come next. As in the influence module, backward substitution makes this exact and cheap: each

@@ -1,6 +1,6 @@
 //! The score at which the largest scores together reach a share of the total, found without sorting.
 //!
-//! Definition (specs/attribution.md, section 5): sort the scores in descending order, sum them up; the threshold is the
+//! Definition (docs/method.md, "Influence, pruning, scores"): sort the scores in descending order, sum them up; the threshold is the
 //! score at the first place where that sum reaches `share` of the total. So share 0 gives the largest score, and share 1
 //! gives the smallest that is not zero.
 //!

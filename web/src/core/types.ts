@@ -147,7 +147,7 @@ export interface Item {
 export interface ItemEdge {
   readonly source: number; // into the list of items
   readonly target: number;
-  /** Signed, by the formula of graph-files-and-frontend.md 3.6. */
+  /** Signed; `edges` in core/subgraph.ts has the formula. */
   readonly weight: number;
 }
 
@@ -170,7 +170,7 @@ export interface Scores {
   readonly completeness: number | null;
 }
 
-/** One feature's page, section 1.8. */
+/** What is known of one feature: examples, logits, histograms (docs of the format: web/README.md). */
 export interface FeatureRecord {
   readonly index: number;
   readonly examples: readonly { readonly name: string; readonly examples: readonly FeatureExample[] }[];

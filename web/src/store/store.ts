@@ -51,7 +51,7 @@ export interface Store {
   readonly visible: ReadonlySignal<Visible | null>;
   readonly selectedNode: ReadonlySignal<NodeIx | null>;
   readonly pinnedSet: ReadonlySignal<ReadonlySet<NodeIx>>;
-  /** Links drawn by the link graph, strongest last: section 3.3.6. */
+  /** Links drawn by the link graph, in ascending order of weight, as `linkType` and the selection choose them. */
   readonly drawnLinks: ReadonlySignal<Uint32Array>;
   readonly items: ReadonlySignal<readonly Item[]>;
   readonly edges: ReadonlySignal<readonly ItemEdge[]>;
