@@ -14,6 +14,7 @@ import {
   parameter,
   save,
   selectInTable,
+  settled,
   test,
 } from "./harness";
 
@@ -118,19 +119,20 @@ test("M27: what is dragged stays through later pins, a save and a reload", async
   await open("toy-sky");
   const item = frameOf(page, "n:2_3_4");
   await item.waitFor();
-  await page.waitForTimeout(500);
+  await settled(page);
   const before = (await item.boundingBox())!;
   const [x, y] = [before.x + before.width / 2, before.y + 8];
   await page.mouse.move(x, y);
   await page.mouse.down();
   await page.mouse.move(x + 60, y + 25, { steps: 6 });
   await page.mouse.up();
+  await settled(page);
   const dropped = (await item.boundingBox())!;
   expect(dropped.x - before.x).toBeGreaterThan(40);
   await selectInTable(page, "2_11_4");
   await page.keyboard.press("p");
   await expect(frameOf(page, "n:2_11_4")).toBeVisible();
-  await page.waitForTimeout(500);
+  await settled(page);
   const later = (await item.boundingBox())!;
   expect(Math.abs(later.x - dropped.x)).toBeLessThan(2);
   expect(Math.abs(later.y - dropped.y)).toBeLessThan(2);
@@ -138,7 +140,7 @@ test("M27: what is dragged stays through later pins, a save and a reload", async
   expect(Object.keys(server.read("toy-sky").qParams.positions as object)).toContain("n:2_3_4");
   await page.goto(`${server.address}/?slug=toy-sky`);
   await opened(page, "toy-sky");
-  await page.waitForTimeout(500);
+  await settled(page);
   const again = (await item.boundingBox())!;
   expect(Math.abs(again.x - dropped.x)).toBeLessThan(3);
   expect(Math.abs(again.y - dropped.y)).toBeLessThan(3);
@@ -150,7 +152,7 @@ test("M27: sg_pos of older files is honoured", async ({ page, open, server }) =>
   const qParams = { pinnedIds: ["2_3_4", "4_513_4"], sg_pos: "100 100 900 800" };
   server.write("placed", { ...toy, metadata: { ...toy.metadata, slug: "placed" }, qParams });
   await open("placed");
-  await page.waitForTimeout(500);
+  await settled(page);
   const places = await Promise.all(["n:2_3_4", "n:4_513_4"].map(async (key) => (await frameOf(page, key).boundingBox())!));
   const [left, right] = places.toSorted((a, b) => a.x - b.x);
   expect(right!.x - left!.x).toBeGreaterThan(300);

@@ -130,7 +130,7 @@ test("M6: a file that is no graph says so, and the page goes on", async ({ page,
 });
 
 test("M7: every published link opens with its pins and groups @loads", async ({ page, open, server }) => {
-  test.setTimeout(240_000);
+  test.setTimeout(900_000);
   const links = readFileSync(join(ROOT, "web/fixtures/graph_links.txt"), "utf8")
     .split("\n")
     .filter((text) => text.startsWith("http"));

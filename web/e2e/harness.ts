@@ -45,7 +45,7 @@ async function start(folder: string, set: string, port: number): Promise<{ addre
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   let said = "";
   const address = await new Promise<string>((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`The server did not say its address:\n${said}`)), 20_000);
+    const late = setTimeout(() => reject(new Error(`The server did not say its address:\n${said}`)), 120_000);
     const hear = (chunk: Buffer) => {
       said += chunk.toString();
       const found = /http:\/\/127\.0\.0\.1:\d+/.exec(said);
@@ -145,8 +145,19 @@ export async function debug<Key extends keyof Debug>(page: Page, key: Key): Prom
 export async function opened(page: Page, slug: string): Promise<void> {
   await page.waitForFunction((name) => window.__circuit?.slug === name, slug);
   await page.getByTestId("link-graph").waitFor();
+  await painted(page);
+}
+
+/** Waits until what the page asked to be painted is painted. */
+export async function painted(page: Page): Promise<void> {
   // Two frames: one to lay out, one to paint.
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+}
+
+/** Waits until the boxes of the subgraph move no more by themselves. */
+export async function settled(page: Page): Promise<void> {
+  await expect(page.getByTestId("subgraph")).toHaveAttribute("aria-busy", "false");
+  await painted(page);
 }
 
 export interface Spot {

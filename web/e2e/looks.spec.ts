@@ -1,15 +1,14 @@
 // What stays the same however the page is looked at: themes, palettes, small windows, zoom, wide prompts, drawing with and without
 // WebGL, scores.
 
-import { debug, expect, opened, selectInTable, spots, test } from "./harness";
+import { debug, expect, opened, painted, selectInTable, spots, test } from "./harness";
 
 test("S2: all links can be shown, whatever draws them @drawing", async ({ page, open }, info) => {
   await open("python-llama-plt-skip");
   const graph = page.getByTestId("link-graph");
   const before = await graph.screenshot();
   await page.getByRole("checkbox", { name: "All links" }).check();
-  await page.waitForTimeout(500);
-  expect((await graph.screenshot()).equals(before)).toBe(false);
+  await expect.poll(async () => (await graph.screenshot()).equals(before)).toBe(false);
   const webgl = await page.evaluate(() => document.createElement("canvas").getContext("webgl2") !== null);
   expect(webgl).toBe(info.project.name === "webgl");
 });
@@ -19,11 +18,11 @@ test("S2: zoom and scrolling move the graph, and pointing follows @drawing", asy
   const before = (await spots(page)).get("2_3_4")!;
   await page.getByRole("button", { name: "Zoom in" }).click();
   await page.getByRole("button", { name: "Zoom in" }).click();
-  await page.waitForTimeout(300);
-  const size = await page.getByTestId("link-graph").evaluate((window) => [window.scrollWidth, window.clientWidth]);
-  expect(size[0]!).toBeGreaterThan(size[1]!);
+  const graph = page.getByTestId("link-graph");
+  await expect.poll(() => graph.evaluate((window) => window.scrollWidth > window.clientWidth)).toBe(true);
   await page.getByTestId("link-graph-nodes").press("0");
-  await page.waitForTimeout(300);
+  await expect.poll(() => graph.evaluate((window) => window.scrollWidth > window.clientWidth)).toBe(false);
+  await painted(page);
   const after = (await spots(page)).get("2_3_4")!;
   expect(Math.abs(after.x - before.x)).toBeLessThan(2);
 });
@@ -42,9 +41,9 @@ test("S2: a prompt of 120 tokens scrolls", async ({ page, open, server }) => {
   });
   await open("wide");
   const window = page.getByTestId("link-graph");
-  expect(await window.evaluate((element) => element.scrollWidth > element.clientWidth)).toBe(true);
+  await expect.poll(() => window.evaluate((element) => element.scrollWidth > element.clientWidth)).toBe(true);
   await selectInTable(page, "E_7_119");
-  expect(await window.evaluate((element) => element.scrollLeft)).toBeGreaterThan(0);
+  await expect.poll(() => window.evaluate((element) => element.scrollLeft)).toBeGreaterThan(0);
 });
 
 test("S3: scores of the graph and of what is pinned", async ({ page, open, server }) => {
@@ -91,7 +90,7 @@ for (const [name, viewport] of [
     test.use({ viewport });
     test("nothing is cut off sideways, and every panel can be reached", async ({ page, open }) => {
       await open("toy-sky");
-      expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth)).toBe(true);
+      await expect.poll(() => page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth)).toBe(true);
       for (const id of ["link-graph", "subgraph", "lists", "feature"]) {
         await page.locator(`#${id}`).scrollIntoViewIfNeeded();
         const size = (await page.locator(`#${id}`).boundingBox())!;
@@ -113,15 +112,15 @@ test("splitters move by key and pointer, and are remembered", async ({ page, ope
   await splitter.focus();
   await page.keyboard.press("ArrowLeft");
   await page.keyboard.press("ArrowLeft");
-  expect(await width()).toBeLessThan(before - 30);
+  await expect.poll(width).toBeLessThan(before - 30);
   const grip = (await splitter.boundingBox())!;
   await page.mouse.move(grip.x + grip.width / 2, grip.y + 300);
   await page.mouse.down();
   await page.mouse.move(600, grip.y + 300, { steps: 4 });
   await page.mouse.up();
+  await expect.poll(async () => Math.abs((await width()) - 590)).toBeLessThan(20);
   const dragged = await width();
-  expect(Math.abs(dragged - 590)).toBeLessThan(20);
   await page.reload();
   await opened(page, "toy-sky");
-  expect(Math.abs((await width()) - dragged)).toBeLessThan(3);
+  await expect.poll(async () => Math.abs((await width()) - dragged)).toBeLessThan(3);
 });

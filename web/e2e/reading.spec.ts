@@ -8,6 +8,7 @@ import {
   line,
   linesOf,
   opened,
+  painted,
   parameter,
   selectInTable,
   spots,
@@ -83,8 +84,7 @@ test("M17: nodes stand by layer and position, tokens and outputs can be read, th
   const clip = { x: px - 20, y: py - 20, width: 40, height: 40 };
   const before = await page.screenshot({ clip });
   await page.mouse.move(px, py);
-  await page.waitForTimeout(100);
-  expect((await page.screenshot({ clip })).equals(before)).toBe(false);
+  await expect.poll(async () => (await page.screenshot({ clip })).equals(before)).toBe(false);
 });
 
 test("M17: glyphs are told in words", async ({ page, open }) => {
@@ -245,6 +245,12 @@ test("M24: a feature without a record says so", async ({ page, open }) => {
 test("M24: loading, an error with retry, and never the page of another feature", async ({ page, open, complaints }) => {
   let fail = true;
   const waiting: (() => Promise<void>)[] = [];
+  const ended: string[] = [];
+  for (const event of ["requestfinished", "requestfailed"] as const) {
+    page.on(event as "requestfinished", (request) => {
+      if (request.url().includes("/features/1/7")) ended.push(request.url());
+    });
+  }
   await page.route("**/api/v1/features/**", async (route) => {
     if (route.request().url().includes("/features/1/7")) waiting.push(() => route.continue());
     else if (fail) await route.abort();
@@ -261,7 +267,8 @@ test("M24: loading, an error with retry, and never the page of another feature",
   await expect(page.getByTestId("examples")).toBeVisible();
   // The answer that was asked for first comes last, and is not shown.
   for (const answer of waiting) await answer().catch(() => {});
-  await page.waitForTimeout(300);
+  await expect.poll(() => ended.length).toBe(waiting.length);
+  await painted(page);
   await expect(page.getByTestId("feature")).toContainText("Feature L2/3");
   await expect(page.getByTestId("feature")).toHaveAttribute("data-node", "2_3_4");
 });

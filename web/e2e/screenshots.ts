@@ -5,7 +5,7 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { awayFromNodes, expect, makeDemoGraph, opened, test } from "./harness";
+import { awayFromNodes, expect, makeDemoGraph, opened, settled, test } from "./harness";
 import { ROOT } from "./where";
 
 const FOLDER = process.env.CIRCUIT_SCREENSHOTS ?? "screenshots";
@@ -23,8 +23,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       await expect(page.getByTestId("feature")).toHaveAttribute("data-node", selected);
       await expect(page.getByTestId("graph-replacement")).not.toHaveText("…");
       await awayFromNodes(page);
-      // Layout runs in a worker and boxes then glide to their places.
-      await page.waitForTimeout(1500);
+      await settled(page);
       await page.screenshot({ path: join(FOLDER, `page-${colorScheme}.png`) });
       await page.locator("#subgraph").screenshot({ path: join(FOLDER, `subgraph-${colorScheme}.png`) });
       complaints.length = 0;

@@ -1,10 +1,18 @@
-// How long things took, for the debug object and the tests that hold the page to its time budget. It measures, never acts.
+// How often the page does something and how long it takes. Tests of the page compare the counts, since no machine changes them;
+// `cargo xtask bench --page` prints the durations. Nothing on the page depends on either.
 
 const KEPT = 512;
 const kept = new Map<string, number[]>();
+const counted = new Map<string, number>();
 
-/** Keeps one duration in milliseconds under a name such as `hover`, `select` or `frame`. */
+/** Counts that something happened, or that it happened `by` times. */
+export function count(name: string, by = 1): void {
+  counted.set(name, (counted.get(name) ?? 0) + by);
+}
+
+/** Counts one occurrence and keeps its duration in milliseconds. */
 export function record(name: string, ms: number): void {
+  count(name);
   let list = kept.get(name);
   if (list === undefined) {
     list = [];
@@ -14,7 +22,7 @@ export function record(name: string, ms: number): void {
   if (list.length > KEPT) list.splice(0, list.length - KEPT);
 }
 
-/** Runs `work` and keeps how long it took. */
+/** Runs `work`, counts it and keeps its duration. */
 export function timed<T>(name: string, work: () => T): T {
   const start = performance.now();
   const result = work();
@@ -22,11 +30,12 @@ export function timed<T>(name: string, work: () => T): T {
   return result;
 }
 
-/** A copy of what was kept, oldest first. */
+/** A copy of the last durations of every name, oldest first. */
 export function timings(): Record<string, number[]> {
   return Object.fromEntries([...kept].map(([name, list]) => [name, [...list]]));
 }
 
-export function clearTimings(): void {
-  kept.clear();
+/** A copy of all counts since the page was opened. */
+export function counts(): Record<string, number> {
+  return Object.fromEntries(counted);
 }

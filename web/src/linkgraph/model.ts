@@ -2,6 +2,7 @@
 
 import { type Signal, useComputed, useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
+import { timed } from "../core/timings";
 import type { Graph, NodeIx } from "../core/types";
 import type { Store } from "../store/store";
 import { logitLabels, reach, tokenLabels } from "./axes";
@@ -67,7 +68,7 @@ export function useModel(store: Store): Model {
     const g = graph.value;
     if (g === null || shown.value === null || width === 0 || height === 0) return null;
     const { left, right, top, bottom } = frame.value;
-    return layOut({
+    const input = {
       nodes: g.nodes,
       shown: shown.value,
       nPositions: g.tokens.length,
@@ -75,7 +76,8 @@ export function useModel(store: Store): Model {
       width: Math.max(60, width - left - right),
       height: Math.max(40, height - top - bottom),
       zoom: zoom.value,
-    });
+    };
+    return timed("geometry", () => layOut(input));
   });
   const state = useMemo(() => ({ graph, geometry, frame, size, scroll, showAll, focused }), []);
   return { state, size, scroll, zoom, showAll, focused, current };

@@ -4,7 +4,7 @@
 // painted only when something on it changed, at most once per frame. Reads the store, changes nothing in it.
 
 import { effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import { record } from "../core/timings";
+import { count, record } from "../core/timings";
 import type { Graph, NodeIx, NodeKind } from "../core/types";
 import type { Store } from "../store/store";
 import { type AllLinks, canvasLinks, webglLinks } from "./all-links";
@@ -159,11 +159,16 @@ export class Plot {
     const dirty = this.#dirty;
     this.#dirty = 0;
     const start = performance.now();
-    if (dirty & GROUND) this.#paintGround();
-    if (dirty & ALL) this.#paintAll();
-    if (dirty & LINKS) this.#paintLinks();
-    if (dirty & NODES) this.#paintNodes();
-    if (dirty & OVERLAY) this.#paintOverlay();
+    const paint = (layer: number, name: string, work: () => void) => {
+      if ((dirty & layer) === 0) return;
+      count(`paint ${name}`);
+      work();
+    };
+    paint(GROUND, "ground", () => this.#paintGround());
+    paint(ALL, "all links", () => this.#paintAll());
+    paint(LINKS, "links", () => this.#paintLinks());
+    paint(NODES, "nodes", () => this.#paintNodes());
+    paint(OVERLAY, "overlay", () => this.#paintOverlay());
     record(`paint: ${this.#why}`, performance.now() - start);
   }
 
@@ -227,6 +232,7 @@ export class Plot {
     all.canvas.hidden = false;
     if (this.#allStale) {
       this.#allStale = false;
+      count("upload all links");
       all.setData({
         links: graph.links,
         shown: visible.link,

@@ -1,6 +1,6 @@
 // The panels on a real store: graphs of the fixtures, a server of a few lines that keeps what it is sent.
 
-import { cleanup, render, screen, waitFor, within } from "@testing-library/preact";
+import { cleanup, configure, render, screen, waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { featureRecord, hostile, legacy, odd, toy } from "../../fixtures/generate";
@@ -16,6 +16,9 @@ import { installKeyboard } from "./keyboard";
 import { NodeConnections } from "./node-connections";
 import { Scores } from "./scores";
 import { TopBar } from "./top-bar";
+
+// A time-out is no assertion: it must never end what is only slow on a busy machine.
+configure({ asyncUtilTimeout: 60_000 });
 
 /** A server in memory. `down` makes every request fail as if it were gone. */
 class Server implements Api {

@@ -1,6 +1,7 @@
-// The read-only object `window.__circuit`: what is shown and how long it took, so that tests need not look at pixels.
+// The read-only object `window.__circuit`: what the page shows and how often it did what, so that tests need not look at pixels.
+// Nothing on the page reads it.
 
-import { timings } from "../core/timings";
+import { counts, timings } from "../core/timings";
 import type { Store } from "./store";
 
 export interface Debug {
@@ -10,6 +11,8 @@ export interface Debug {
   /** Links that the link graph draws, strongest last. */
   readonly drawnLinks: readonly { readonly source: string; readonly target: string; readonly weight: number }[];
   readonly hover: string | null;
+  /** How often each computation ran and each layer of the link graph was painted since the page was opened. */
+  readonly counts: Readonly<Record<string, number>>;
   /** Milliseconds by name, the newest last: `read`, `visible`, `drawnLinks`, `connections`, `edges`, and what panels add. */
   readonly timings: Readonly<Record<string, readonly number[]>>;
 }
@@ -37,6 +40,9 @@ export function debugOf(store: Store): Debug {
     get hover() {
       const ix = store.hover.peek();
       return ix === null ? null : (graph()?.nodes[ix]?.id ?? null);
+    },
+    get counts() {
+      return counts();
     },
     get timings() {
       return timings();

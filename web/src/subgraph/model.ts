@@ -28,6 +28,8 @@ export interface SubgraphModel {
   readonly over: Signal<string | null>;
   /** The box whose label is being typed. */
   readonly naming: Signal<string | null>;
+  /** Whether boxes may still move by themselves: laid out, on their way, or about to be fitted to a panel of another size. */
+  readonly busy: ReadonlySignal<boolean>;
   layOutAnew(): void;
 }
 
@@ -39,6 +41,7 @@ export function useSubgraph(store: Store): SubgraphModel {
   const current = useSignal<string | null>(null);
   const over = useSignal<string | null>(null);
   const naming = useSignal<string | null>(null);
+  const fitted = useSignal(false);
   const graph = useComputed<Graph | null>(() => (store.graph.value.state === "ready" ? store.graph.value.value : null));
   const places = useMemo(() => new BoxPlaces(), []);
   useEffect(() => () => places.dispose(), [places]);
@@ -86,8 +89,10 @@ export function useSubgraph(store: Store): SubgraphModel {
   // A panel of another shape gets another fit, unless something was placed by hand.
   useSignalEffect(() => {
     void size.value;
+    fitted.value = false;
     const timer = setTimeout(() => {
       if (store.items.peek().length > 0 && store.view.peek().positions.size === 0) arrange(true);
+      fitted.value = sized.peek();
     }, RESIZE_REST);
     return () => clearTimeout(timer);
   });
@@ -97,7 +102,12 @@ export function useSubgraph(store: Store): SubgraphModel {
     height: size.value.height * places.span.value,
   }));
 
-  return useMemo(() => ({ graph, size, places, ground, camera, current, over, naming, layOutAnew: () => arrange(true) }), []);
+  const busy = useComputed(() => !fitted.value || places.busy.value);
+
+  return useMemo(
+    () => ({ graph, size, places, ground, camera, current, over, naming, busy, layOutAnew: () => arrange(true) }),
+    [],
+  );
 }
 
 /** Scale at which the ground is seen: all of it fits at camera scale 1. */

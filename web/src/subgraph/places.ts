@@ -3,7 +3,7 @@
 // While nothing was placed by hand, the layout is free to arrange everything anew when a box comes. From the first place set by
 // hand on, boxes stay where they are and only new ones are given places.
 
-import { batch, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Graph, Item, ItemEdge, NodeIx } from "../core/types";
 import { BOX_HEIGHT, BOX_WIDTH, byRow, type Layout, type LayoutBox, type LayoutInput, separate } from "./layout";
 import { Layouter } from "./layouter";
@@ -104,6 +104,10 @@ export class BoxPlaces {
   #given: Places = new Map();
   #ofNode = new Map<NodeIx, Place>();
   #frame = 0;
+  readonly #asked: Signal<boolean> = signal(false);
+  readonly #gliding: Signal<boolean> = signal(false);
+  /** Whether boxes are still to be laid out or on the way to their places. */
+  readonly busy: ReadonlySignal<boolean> = computed(() => this.#asked.value || this.#gliding.value);
 
   /** Places to draw, in shares. */
   get shown(): ReadonlySignal<Places> {
@@ -117,14 +121,20 @@ export class BoxPlaces {
 
   dispose(): void {
     this.#layouter.dispose();
+    this.#halt();
+  }
+
+  #halt(): void {
     cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    this.#gliding.value = false;
   }
 
   /** Another graph: nothing that was known of boxes is of use. */
   forget(): void {
     this.#given = new Map();
     this.#ofNode = new Map();
-    cancelAnimationFrame(this.#frame);
+    this.#halt();
     batch(() => {
       this.#shown.value = new Map();
       this.#span.value = 1;
@@ -158,10 +168,12 @@ export class BoxPlaces {
     let answered = false;
     this.#layouter.request(request, (layout) => {
       answered = true;
+      this.#asked.value = false;
       apply(layout, true);
     });
     // While the worker is busy, what is new must be somewhere.
     if (!answered) {
+      this.#asked.value = true;
       const rough = byRow(request);
       const now = items.map(({ key }, i): [string, Place] => [key, byHand.get(key) ?? known.get(key) ?? rough.places[i]]);
       this.#show(new Map(now), false);
@@ -170,8 +182,7 @@ export class BoxPlaces {
 
   /** Boxes on their way while something is dragged; the view and the layout know nothing of it yet. */
   override(places: Places): void {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    this.#halt();
     this.#shown.value = new Map([...this.#shown.peek(), ...places]);
   }
 
@@ -198,8 +209,7 @@ export class BoxPlaces {
   }
 
   #show(places: Places, animate: boolean): void {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    this.#halt();
     const from = this.#shown.peek();
     const moves = [...places].some(([key, [x, y]]) => {
       const before = from.get(key);
@@ -220,6 +230,7 @@ export class BoxPlaces {
         }),
       );
       this.#frame = t < 1 ? requestAnimationFrame(step) : 0;
+      this.#gliding.value = t < 1;
     };
     step(start);
   }

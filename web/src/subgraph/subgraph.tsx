@@ -279,6 +279,7 @@ function Viewport({ store, model }: Props) {
       class={on ? "sg-view sg-grouping" : "sg-view"}
       ref={view}
       data-testid="subgraph"
+      aria-busy={model.busy.value}
       {...onGround(pan)}
       onClick={(event) => {
         if (isGround(event) && !on) store.select(null);
