@@ -1,5 +1,7 @@
-//! Hostile transcoder sets: every layout cut at every boundary, and files that lie about themselves. Refused by name, in no time and
-//! without the memory that they claim.
+//! Hostile transcoder sets: every layout cut at every boundary, and files that lie about themselves. Each is refused by name.
+//!
+//! No test compares a time. What a file claims is either more than any machine can hold or read, so that a reader that believes it
+//! never comes to an end; or the claimed part is damaged, so that a reader that reads it gives another message.
 //!
 //! Damaged archives byte by byte: the tests of `circuit-torch`. Configs that say impossible things: `layouts.rs`.
 
@@ -12,10 +14,6 @@ use circuit_transcoder::{Conversion, TranscoderSet};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// No time, on a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// A set in one of the layouts, its model, and the file to be damaged.
 struct Victim {
@@ -97,23 +95,21 @@ impl Victim {
         self.folder.path().join(self.file)
     }
 
-    /// The file with these bytes is refused by a message that says these things, at once: opened for a model, and rewritten.
+    /// The file with these bytes is refused by a message that says these things: when the set is opened for a model, and when it is
+    /// rewritten.
     #[track_caller]
     fn refuses(&self, bytes: &[u8], parts: &[&str], what: &str) {
         fs::write(self.path(), bytes).unwrap();
-        let start = Instant::now();
         let opened = open(self.folder.path(), &self.model).map(drop);
         let opened = opened.expect_err(&format!("{}, {what}", self.layout)).to_string();
         let _ = TranscoderSet::describe(self.folder.path());
         let rewritten = Conversion::open(self.folder.path())
             .and_then(|set| (0..set.n_layers()).try_for_each(|layer| set.layer(layer).map(drop)));
-        let taken = start.elapsed();
         assert!(rewritten.is_err(), "{}, {what}: rewritten", self.layout);
         let file = self.file.rsplit('/').next().unwrap();
         for part in parts.iter().chain([&file]) {
             assert!(opened.contains(part), "{}, {what}: `{part}` is not in: {opened}", self.layout);
         }
-        assert!(taken < AT_ONCE, "{}, {what}: took {taken:?}", self.layout);
     }
 }
 
@@ -272,12 +268,16 @@ fn archives_that_swell() {
     let d = model.spec().d_model as i64;
     let refuses = |bytes: &[u8], parts: &[&str]| {
         fs::write(folder.path().join(&file), bytes).unwrap();
-        let start = Instant::now();
         let message = open(folder.path(), &model).map(drop).unwrap_err().to_string();
         let rewritten = Conversion::open(folder.path()).and_then(|set| set.layer(1).map(drop));
         assert!(rewritten.is_err());
-        assert!(start.elapsed() < AT_ONCE, "{message}: took {:?}", start.elapsed());
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    };
+    // A reader that unpacks the large array finds the damage in its middle, and says that instead.
+    let damaged = |mut bytes: Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+        bytes
     };
     // 256 MiB in 256 KiB, where an array of a few numbers should be: it is not unpacked to be refused.
     let large = 1_i64 << 26;
@@ -300,11 +300,7 @@ fn archives_that_swell() {
         open(folder.path(), &model).is_ok()
     });
     for name in ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"] {
-        // What is unpacked all the same would be found to be damaged.
-        let mut bytes = swollen(name);
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0xff;
-        refuses(&bytes, &["has shape", "expected"]);
+        refuses(&damaged(swollen(name)), &["has shape", "expected"]);
     }
     // A header that claims what is not behind it, and one that hides what is.
     let lies = |shape: Vec<i64>, n_zeros| {
@@ -317,7 +313,7 @@ fn archives_that_swell() {
         ])
     };
     refuses(&lies(vec![d, 8], 4 * 8 * d as u64 - 4), &["`W_enc`", "the entry has"]);
-    refuses(&lies(vec![d, 8], 1 << 26), &["`W_enc`", "the entry has"]);
+    refuses(&damaged(lies(vec![d, 8], 1 << 26)), &["`W_enc`", "the entry has"]);
     refuses(&lies(vec![4_294_967_295; 3], 64), &["`W_enc`", "absurd"]);
     // Another kind of number.
     let good = [
@@ -340,13 +336,11 @@ fn configs_that_swell() {
     let good = fs::read_to_string(&path).unwrap();
     let refuses = |text: &str, parts: &[&str]| {
         fs::write(&path, text).unwrap();
-        let start = Instant::now();
         let message = open(folder.path(), &model).map(drop).unwrap_err().to_string();
-        assert!(start.elapsed() < AT_ONCE, "{message}");
         assert!(message.len() < 500 && message.contains("config.yaml"), "{message}");
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     };
-    // Each line ten times the one before.
+    // Each line is ten times the one before: 10^29 values, if they are written out.
     let laughs = (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
     let laughs = format!("a0: &a0 [x]\n{}", laughs.collect::<String>());
     refuses(&format!("{laughs}{good}"), &[]);

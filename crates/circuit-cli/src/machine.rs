@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn the_machine_tells_and_the_watch_sees() {
         let (Some(total), Some(free)) = memory() else { return };
-        assert!(free <= total && available().is_some_and(|room| room <= free));
+        // Other programs give memory back at any time, so that two looks at what is free cannot be compared.
+        assert!(free <= total && available().is_some_and(|room| room <= total));
         assert!(free_disk(Path::new("/no/such/folder")).is_some_and(|free| free > 0));
         let watch = Watch::start();
         let before = watch.take();

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(crate) enum Fault {
     /// The answer comes only after so long.
     #[allow(dead_code, reason = "one of the two packages that use this file has no need of it")]
     Late(Duration),
+    /// The answer comes only when something is sent here.
+    #[allow(dead_code, reason = "one of the two packages that use this file has no need of it")]
+    Held(Arc<Mutex<Receiver<()>>>),
 }
 
 #[derive(Default)]
@@ -176,6 +180,9 @@ fn serve(stream: TcpStream, port: u16, state: &Mutex<State>) {
         drop(state);
         if let Some(Fault::Late(pause)) = &fault {
             std::thread::sleep(*pause);
+        }
+        if let Some(Fault::Held(gate)) = &fault {
+            let _ = gate.lock().unwrap().recv();
         }
         if !answer.send(&stream, &fault) {
             let _ = stream.shutdown(Shutdown::Both);

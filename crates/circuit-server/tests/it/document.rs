@@ -61,9 +61,10 @@ fn every_answer_is_in_the_document_and_has_its_form() {
     let server = Running::with(|config| {
         config.features = vec![features(records.path())];
         config.remote_features = vec![RemoteFeatures { scans: vec!["far".into()], source: Arc::new(Broken) }];
-        config.limits.body_pause = std::time::Duration::from_millis(700);
     });
+    let impatient = Running::with(|config| config.limits.body_pause = std::time::Duration::from_millis(200));
     server.write("g.json", graph("g", 3).to_string());
+    impatient.write("g.json", graph("g", 3).to_string());
     server.write("h.json", graph("h", 3).to_string());
     let document = server.get("/api/v1/openapi.json").json();
     assert_eq!(document["openapi"], "3.1.0");
@@ -156,7 +157,9 @@ fn every_answer_is_in_the_document_and_has_its_form() {
         ("DELETE", one, "/api/v1/graphs/new", vec![], b"", 404),
     ];
     for (method, template, path, headers, body, status) in cases {
-        let answer = server.ask(method, path, &headers, body);
+        // A body that never ends is refused by a server that waits less long: the other must not give up on a busy machine.
+        let asked = if headers == slow { &impatient } else { &server };
+        let answer = asked.ask(method, path, &headers, body);
         assert_eq!(answer.status, status, "{method} {path} {headers:?}: {answer:?}");
         checker.check(method, template, &answer);
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn parallel_saves_lose_nothing_and_exactly_one_of_a_version_wins() {
@@ -119,12 +119,8 @@ fn a_killed_save_leaves_the_old_file_or_the_new() {
             .unwrap();
         // Once it saves, kill it at some point of some save.
         let before = fs::metadata(&path).unwrap().modified().unwrap();
-        let start = Instant::now();
         while fs::metadata(&path).unwrap().modified().unwrap() == before {
-            assert!(
-                start.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(),
-                "it does not save"
-            );
+            assert!(child.try_wait().unwrap().is_none(), "it ends without saving");
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_micros(seeded(&mut state) % 30_000));
