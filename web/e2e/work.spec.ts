@@ -110,6 +110,62 @@ test("M30: a selection computes and paints its links once, and lays nothing out 
   }
 });
 
+test("M30: a selection of what is in sight scrolls nothing", async ({ page, open }) => {
+  await open(GRAPH);
+  const where = await someNodes(page, 5);
+  // Scrolling an element by script lays the whole page out, even where nothing moves.
+  await page.evaluate(() => {
+    const seen = { n: 0 };
+    (window as unknown as { __scrolls: typeof seen }).__scrolls = seen;
+    const { scrollTo } = Element.prototype;
+    Element.prototype.scrollTo = function (this: Element, ...args: unknown[]) {
+      seen.n++;
+      return (scrollTo as (...all: unknown[]) => void).apply(this, args);
+    } as typeof scrollTo;
+    const { get, set } = Object.getOwnPropertyDescriptor(Element.prototype, "scrollTop")!;
+    Object.defineProperty(Element.prototype, "scrollTop", {
+      get,
+      set(value) {
+        seen.n++;
+        set!.call(this, value);
+      },
+    });
+  });
+  for (const spot of where) {
+    await point(page, [spot], { click: true });
+    await expect(page.getByTestId("selection-head")).toBeVisible();
+  }
+  expect(await page.evaluate(() => (window as unknown as { __scrolls: { n: number } }).__scrolls.n)).toBe(0);
+});
+
+test("M30: steps of the slider within a frame are one change of what is shown @drawing", async ({ page, open }) => {
+  await open(GRAPH);
+  const slide = (values: number[], together: boolean) =>
+    page.evaluate(
+      async ({ list, atOnce }) => {
+        const slider = document.querySelector<HTMLInputElement>("[data-testid=pruning]")!;
+        for (const value of list) {
+          slider.value = String(value);
+          slider.dispatchEvent(new Event("input", { bubbles: true }));
+          if (!atOnce) await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        }
+      },
+      { list: values, atOnce: together },
+    );
+  const once = {
+    visible: 1,
+    geometry: 1,
+    drawnLinks: 1,
+    "paint ground": 1,
+    "paint links": 1,
+    "paint nodes": 1,
+    "paint overlay": 1,
+  };
+  expect(await counted(page, () => slide([0.7, 0.6, 0.5, 0.4, 0.3], true))).toMatchObject(once);
+  const apart = await counted(page, () => slide([0.4, 0.5, 0.6], false));
+  expect(apart).toMatchObject(Object.fromEntries(Object.entries(once).map(([name, n]) => [name, 3 * n])));
+});
+
 test("M30: a graph is asked for and read once @drawing", async ({ page, open }) => {
   const asked: string[] = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));

@@ -15,6 +15,18 @@ export interface Keys {
   readonly onBlur: () => void;
 }
 
+/** Room between a node that is brought into sight and the edge of the window. */
+const PAD = 24;
+
+/**
+ * Where to scroll to, on one axis, so that the place `at` is in sight: as little as possible from `from`. The window shows `span` of
+ * the plot's `length`.
+ */
+export function nearest(at: number, from: number, span: number, length: number): number {
+  const wanted = at < from + PAD ? at - PAD : at > from + span - PAD ? at - span + PAD : from;
+  return Math.max(0, Math.min(wanted, Math.floor(length) - span));
+}
+
 export function useKeys(store: Store, model: Model, scroller: Scroller, zoomBy: ZoomBy): Keys {
   const { state, focused, current } = model;
 
@@ -38,12 +50,13 @@ export function useKeys(store: Store, model: Model, scroller: Scroller, zoomBy: 
     if (element === null || geometry === null || Number.isNaN(geometry.x[ix])) return;
     const { width, height } = state.size.peek();
     const frame = state.frame.peek();
-    const pad = 24;
-    const far = (at: number, from: number, span: number) =>
-      at < from + pad ? at - pad : at > from + span - pad ? at - span + pad : from;
-    const left = far(geometry.x[ix], element.scrollLeft, width - frame.left - frame.right);
-    const top = far(geometry.y[ix], element.scrollTop, height - frame.top - frame.bottom);
-    if (left !== element.scrollLeft || top !== element.scrollTop) element.scrollTo(left, top);
+    // By what is known of the window: asking the element would lay the whole page out for every selection.
+    const now = model.scroll.peek();
+    const left = nearest(geometry.x[ix], now.left, width - frame.left - frame.right, geometry.width);
+    const top = nearest(geometry.y[ix], now.top, height - frame.top - frame.bottom, geometry.height);
+    if (left === now.left && top === now.top) return;
+    element.scrollTo(left, top);
+    model.scroll.value = { left: element.scrollLeft, top: element.scrollTop };
   };
 
   const go = (ix: NodeIx | null) => {

@@ -26,7 +26,7 @@ export function LinkGraph({ store }: { store: Store }) {
     allHost: useRef<HTMLDivElement>(null),
     links: useRef<HTMLCanvasElement>(null),
     nodes: useRef<HTMLCanvasElement>(null),
-    overlay: useRef<HTMLCanvasElement>(null),
+    overlay: useRef<HTMLDivElement>(null),
   };
   const plot = useRef<Plot | null>(null);
   const allStatus = useSignal<AllStatus | null>(null);
@@ -85,7 +85,7 @@ export function LinkGraph({ store }: { store: Store }) {
                 <div ref={layers.allHost} />
                 <canvas class="lg-layer" ref={layers.links} />
                 <canvas class="lg-layer" ref={layers.nodes} />
-                <canvas class="lg-layer" ref={layers.overlay} />
+                <div class="lg-layer lg-rings" ref={layers.overlay} />
               </div>
               <Axes store={store} state={state} />
               <Options store={store} model={model} pointing={pointing} keys={keys} />

@@ -1,7 +1,7 @@
 // The canvases of the link graph: what is painted on which layer, and when.
 //
-// Layers from back to front: ground (bands, lines, ticks), all links, highlighted links, nodes, overlay (hover, focus). Each is
-// painted only when something on it changed, at most once per frame. Reads the store, changes nothing in it.
+// Layers from back to front: ground (bands, lines, ticks), all links, highlighted links, nodes, overlay (rings: hover, focus). Each
+// is painted only when something on it changed, at most once per frame. Reads the store, changes nothing in it.
 
 import { effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { count, record } from "../core/timings";
@@ -13,6 +13,7 @@ import { endsOf } from "./ends";
 import { type Geometry, rowY } from "./geometry";
 import { addGlyph, isOpen } from "./glyphs";
 import { HitGrid } from "./hit";
+import { placeRings, type Ring } from "./rings";
 import { strokeLinks } from "./strokes";
 import { ink } from "./tokens";
 
@@ -30,7 +31,7 @@ export interface PlotParts {
   readonly allHost: HTMLElement;
   readonly links: HTMLCanvasElement;
   readonly nodes: HTMLCanvasElement;
-  readonly overlay: HTMLCanvasElement;
+  readonly overlay: HTMLElement;
 }
 
 export interface PlotState {
@@ -394,50 +395,35 @@ export class Plot {
   #paintOverlay(): void {
     const geometry = this.#state.geometry.value;
     const graph = this.#state.graph.value;
-    const context = this.#context(this.#parts.overlay);
-    if (context === null || geometry === null || graph === null || geometry.x.length !== graph.nodes.length) return;
-    const { x, y, radius } = geometry;
-    const colours = ink.value;
-    const hover = this.#store.hover.value;
+    const ready = geometry !== null && graph !== null && geometry.x.length === graph.nodes.length;
+    placeRings(this.#parts.overlay, ready ? this.#rings(graph, geometry) : []);
+  }
 
+  #rings(graph: Graph, geometry: Geometry): Ring[] {
+    const { x, y, radius } = geometry;
+    const { left, top } = this.#state.scroll.value;
+    const hover = this.#store.hover.value;
+    const selected = this.#store.selectedNode.value;
     if (this.#twinsOf !== graph) {
       this.#twins = sameFeature(graph);
       this.#twinsOf = graph;
     }
-    const ring = (ix: NodeIx, r: number) => {
-      context.beginPath();
-      context.arc(x[ix], y[ix], r, 0, 2 * Math.PI);
-      context.stroke();
+    const rings: Ring[] = [];
+    const add = (kind: Ring["kind"], ix: NodeIx | null, size: number) => {
+      if (ix === null || Number.isNaN(x[ix])) return;
+      rings.push({ kind, x: x[ix] - left, y: y[ix] - top, radius: size });
     };
-    for (const [ix, colour] of [
-      [this.#store.selectedNode.value, colours.selected],
-      [hover, colours.hover],
-    ] as const) {
-      if (ix === null) continue;
-      const { kind, row, index } = graph.nodes[ix];
-      context.strokeStyle = colour;
-      context.globalAlpha = 0.6;
-      context.lineWidth = 1;
-      for (const twin of this.#twins.get(`${kind}:${row}:${index}`) ?? []) {
-        if (twin !== ix && !Number.isNaN(x[twin])) ring(twin, radius + 2.5);
+    const twins = (kind: Ring["kind"], ix: NodeIx | null) => {
+      if (ix === null) return;
+      const node = graph.nodes[ix];
+      for (const twin of this.#twins.get(`${node.kind}:${node.row}:${node.index}`) ?? []) {
+        if (twin !== ix) add(kind, twin, radius + 3);
       }
-      context.globalAlpha = 1;
-    }
-    if (hover !== null && !Number.isNaN(x[hover])) {
-      context.strokeStyle = colours.hover;
-      context.lineWidth = 1.75;
-      context.setLineDash([2.5, 2]);
-      ring(hover, radius + 4);
-      context.setLineDash([]);
-    }
-    const focused = this.#state.focused.value;
-    if (focused !== null && !Number.isNaN(x[focused])) {
-      const r = radius + 6.5;
-      context.strokeStyle = colours.focus;
-      context.lineWidth = 2;
-      context.beginPath();
-      context.roundRect(x[focused] - r, y[focused] - r, 2 * r, 2 * r, 4);
-      context.stroke();
-    }
+    };
+    twins("same-as-selected", selected);
+    twins("same-as-hovered", hover);
+    add("hover", hover, radius + 5);
+    add("focus", this.#state.focused.value, radius + 7.5);
+    return rings;
   }
 }

@@ -1,8 +1,8 @@
 // The panels on a real store: graphs of the fixtures, a server of a few lines that keeps what it is sent.
 
-import { cleanup, configure, render, screen, waitFor, within } from "@testing-library/preact";
+import { cleanup, configure, fireEvent, render, screen, waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { featureRecord, hostile, legacy, odd, toy } from "../../fixtures/generate";
 import type { Api } from "../api/client";
 import { ApiError } from "../api/client";
@@ -300,6 +300,34 @@ test("the threshold slider says what it keeps", async () => {
   await waitFor(() =>
     expect(screen.getByTestId("pruning").getAttribute("aria-valuetext")).toBe("keep 50 % of influence, 11 of 15 nodes"),
   );
+});
+
+test("steps of the slider that come within a frame are one change, and letting go does not wait for the frame", async () => {
+  await open("toy-sky");
+  const changes: (number | null)[] = [];
+  const counting: PageStore = {
+    ...store,
+    setPruning: (to) => {
+      changes.push(to);
+      store.setPruning(to);
+    },
+  };
+  render(<TopBar store={counting} onDialog={() => {}} />);
+  const slider = screen.getByTestId<HTMLInputElement>("pruning");
+  const frames: FrameRequestCallback[] = [];
+  const frame = vi.spyOn(globalThis, "requestAnimationFrame").mockImplementation((callback) => frames.push(callback));
+  try {
+    for (const value of ["0.7", "0.6", "0.4"]) fireEvent.input(slider, { target: { value } });
+    expect([changes, frames.length]).toEqual([[], 1]);
+    frames[0](0);
+    expect(changes).toEqual([0.4]);
+    fireEvent.input(slider, { target: { value: "0.5" } });
+    fireEvent.change(slider);
+    expect(changes).toEqual([0.4, 0.5]);
+    expect(store.view.value.pruningThreshold).toBe(0.5);
+  } finally {
+    frame.mockRestore();
+  }
 });
 
 test("no slider where the file has no threshold", async () => {

@@ -6,6 +6,7 @@ import type { DialogName } from "./dialogs";
 import { GraphPicker } from "./graph-picker";
 import { Icon } from "./icons";
 import { MoreMenu } from "./more-menu";
+import { usePerFrame } from "./per-frame";
 import { activate, currentGraph } from "./pointing";
 import { count, plural } from "./text";
 
@@ -56,6 +57,7 @@ export function TopBar({ store, onDialog }: Props) {
 /** 0 … node threshold in hundredths; at its right end everything in the file is shown. */
 function Pruning({ store }: { store: Store }) {
   const id = useId();
+  const prune = usePerFrame((to: number | null) => store.setPruning(to));
   const graph = currentGraph(store);
   const visible = store.visible.value;
   if (graph === null || visible === null || graph.nodeThreshold === null) return null;
@@ -83,8 +85,9 @@ function Pruning({ store }: { store: Store }) {
         onInput={(event) => {
           const to = event.currentTarget.valueAsNumber;
           // A range stops at its last whole step, which need not be the threshold itself.
-          store.setPruning(to > most - 0.005 ? null : Number(to.toFixed(2)));
+          prune.next(to > most - 0.005 ? null : Number(to.toFixed(2)));
         }}
+        onChange={() => prune.now()}
       />
       <output class="muted nowrap" for={id} data-testid="pruning-nodes">
         {nodes}

@@ -67,6 +67,8 @@ export function VirtualList(props: Props) {
 
   useEffect(() => {
     setActive(null);
+    // Not where it is there already: touching the element lays the whole page out.
+    if (top === 0) return;
     if (box.current !== null) box.current.scrollTop = 0;
     setTop(0);
   }, [props.content]);
