@@ -60,6 +60,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     let prompt = open::prompt(&args.prompt, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
     let mut budget = Budget::new(&mut ahead, request(args, plan, prompt.tokens.len())?)?;
+    budget.note(&prompt.tokens);
     if args.dry_run {
         let raw = plan.raw.as_ref();
         return Ok(if args.json { format!("{}\n", budget.json(raw)) } else { budget.text(raw) });

@@ -16,10 +16,12 @@ use crate::failure::{Code, Failure};
 use crate::hub::{Ahead, Coming};
 use crate::machine::{self, Scratch};
 use crate::plan::RawFile;
+use crate::say::say_notices;
 use circuit_attribution::budget::{Job, Phase, Step};
 use circuit_attribution::{AttributeConfig, RowRoom};
+use circuit_index::TokenId;
 use circuit_model::spec::ModelSpec;
-use circuit_model::{Model, ModelError, WeightSizes};
+use circuit_model::{Model, ModelError, WeightSizes, chat_prefix_notice};
 use circuit_replacement::{Cuts, Products};
 use circuit_torch::runtime;
 use circuit_transcoder::{SetFolder, SetSizes, TranscoderSet};
@@ -174,6 +176,11 @@ impl Budget {
         let of_many = budget.fitting(None, |chosen| budget.job(Level::High, chosen));
         budget.chosen.cuts.keep_patterns &= of_many.cuts.keep_patterns;
         Ok(budget)
+    }
+
+    /// Says what is worth knowing about a prompt before it is run.
+    pub(crate) fn note(&self, tokens: &[TokenId]) {
+        say_notices(&chat_prefix_notice(&self.spec, self.ignored(), tokens));
     }
 
     /// All is here now; the model in this folder.

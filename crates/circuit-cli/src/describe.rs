@@ -6,11 +6,11 @@ use crate::files;
 use crate::hub::{self, Finder, Need, Place};
 use circuit_format::read_graph_json;
 use circuit_index::Site;
-use circuit_model::Model;
 use circuit_model::spec::{
     Act, AttnSpec, ExpertsSpec, Gain, Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec,
     Reach, RopeScaling,
 };
+use circuit_model::{IgnoredPositions, KnownAs, Model};
 use circuit_transcoder::{SetDescription, SetFolder, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -28,9 +28,7 @@ pub(crate) fn run(args: DescribeArgs) -> Result<String, Failure> {
     if !hub::is_set_on_hub(&finder, &name)? {
         // Its config is all that is needed.
         let found = finder.model_part(&args.path, Need::Config)?;
-        let mut spec = Model::describe(&found.folder)?;
-        spec.ignored_positions = found.ignored_positions().unwrap_or(spec.ignored_positions);
-        return Ok(model(&spec));
+        return Ok(model(&Model::describe(&found.folder)?, found.ignored()));
     }
     transcoders(&finder.cached_set(&args.path)?.folder)
 }
@@ -45,7 +43,8 @@ fn local(path: &Path, args: &DescribeArgs) -> Result<String, Failure> {
         return transcoders(&Finder::new(args.offline).cached_set(&args.path)?.folder);
     }
     if path.join("config.json").is_file() {
-        return Ok(model(&Model::describe(path)?));
+        let known = KnownAs { hub: None, folder: path, set: None };
+        return Ok(model(&Model::describe(path)?, known.ignored_positions()));
     }
     if path.is_dir() {
         return transcoders(&path.into())
@@ -54,7 +53,7 @@ fn local(path: &Path, args: &DescribeArgs) -> Result<String, Failure> {
     graph(path)
 }
 
-fn model(spec: &ModelSpec) -> String {
+fn model(spec: &ModelSpec, ignored: Option<IgnoredPositions>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:18} {value}");
@@ -64,7 +63,8 @@ fn model(spec: &ModelSpec) -> String {
     line("d_vocab", spec.d_vocab.to_string());
     line("n_ctx", spec.n_ctx.to_string());
     line("n_layers", spec.n_layers().to_string());
-    line("ignored positions", spec.ignored_positions.to_string());
+    let ignored = ignored.map(|ignored| format!("{}, by {}", ignored.count, ignored.because));
+    line("ignored positions", ignored.unwrap_or_else(|| spec.ignored_positions.to_string()));
     let scale = spec.embed.scale.map_or_else(|| "as it is".into(), |s| format!("times {s:.4}"));
     line(
         "embedding",

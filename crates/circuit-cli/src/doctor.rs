@@ -60,17 +60,17 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<String, Failure> {
 fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
     let (Some(model), Some(set)) = (&args.model, &args.transcoder_set) else { return Ok(None) };
     let mut ahead = Ahead::new(Finder::new(args.offline), Some(model), set, false)?;
-    let n_pos = match args.tokens {
-        Some(n) => n,
+    let tokens = match args.tokens {
+        Some(_) => Vec::new(),
         None => {
             let tokenizer = Tokenizer::open(&ahead.model.folder).map_err(Failure::tokenizer)?;
-            open::prompt(&args.prompt, &tokenizer)?.tokens.len()
+            open::prompt(&args.prompt, &tokenizer)?.tokens
         }
     };
     let request = Request {
         kind: open::kind(args.dtype),
         device: open::device(args.device.as_deref())?,
-        n_pos,
+        n_pos: args.tokens.unwrap_or(tokens.len()),
         ignored: args.ignored_positions.or(ahead.model.ignored_positions()),
         n_targets: args.max_n_logits,
         config: AttributeConfig { max_feature_nodes: args.max_feature_nodes.0, ..AttributeConfig::default() },
@@ -80,5 +80,7 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
         scratch: machine::scratch(args.budget.scratch_dir.as_deref())?,
         products: args.budget.products.products(),
     };
-    Budget::new(&mut ahead, request).map(Some)
+    let budget = Budget::new(&mut ahead, request)?;
+    budget.note(&tokens);
+    Ok(Some(budget))
 }

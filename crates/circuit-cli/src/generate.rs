@@ -28,6 +28,7 @@ pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
     };
     let opened = Opened::new(&args.model)?;
     let prompt = open::prompt(&args.prompt, &opened.tokenizer)?;
+    opened.note(&prompt.tokens);
     let edited = args.edit.any();
     let (edits, freeze) = match edited {
         true => {

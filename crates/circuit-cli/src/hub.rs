@@ -13,6 +13,7 @@ use crate::say::say;
 pub(crate) use ahead::Ahead;
 use bars::Bars;
 use circuit_hub::{Fetched, Hub, HubError, HubFile, HubName, RepoId, Revision, Snapshot};
+use circuit_model::{IgnoredPositions, KnownAs};
 use circuit_transcoder::{SetFolder, SetOutline};
 pub(crate) use coming::Coming;
 pub(crate) use environment::user_cache;
@@ -37,6 +38,8 @@ const TOKENIZER: [&str; 5] = [
     "chat_template.json",
 ];
 
+const FURTHER_TEMPLATES: &str = "additional_chat_templates/";
+
 /// How much of a model is needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -50,13 +53,20 @@ pub(crate) enum Need {
 pub(crate) struct FoundModel {
     pub(crate) folder: PathBuf,
     pub(crate) name: Option<HubName>,
+    /// The model that the set beside it was made for, if there is a set and it says so.
+    pub(crate) of_set: Option<String>,
 }
 
 impl FoundModel {
-    /// How many leading positions are ignored, where the model's name tells.
+    /// How many leading positions are ignored, where a name of the model tells, and which one does.
+    pub(crate) fn ignored(&self) -> Option<IgnoredPositions> {
+        let hub = self.name.as_ref().map(|name| name.repo.as_str());
+        KnownAs { hub, folder: &self.folder, set: self.of_set.as_deref() }.ignored_positions()
+    }
+
+    /// How many leading positions are ignored, where a name of the model tells.
     pub(crate) fn ignored_positions(&self) -> Option<usize> {
-        let name = self.name.as_ref()?;
-        circuit_model::ignored_positions(name.repo.as_str())
+        self.ignored().map(|ignored| ignored.count)
     }
 }
 
@@ -145,7 +155,10 @@ impl Finder {
             (given, _) => given,
         };
         let mut wanted = Vec::new();
-        let model = model.map(|model| self.model(model, Need::All, &mut wanted)).transpose()?;
+        let mut model = model.map(|model| self.model(model, Need::All, &mut wanted)).transpose()?;
+        if let (Some(model), Some(set)) = (&mut model, &set) {
+            model.of_set.clone_from(&set.outline.model_name);
+        }
         let addresses = set.as_ref().map(|set| self.set_files(set, &mut wanted)).transpose()?;
         let set = set.zip(addresses).map(|(set, elsewhere)| set.found(elsewhere));
         Ok(Sought { model, set, wanted })
@@ -202,7 +215,7 @@ impl Finder {
     /// A model's place, and those of its files that are needed.
     fn model(&self, place: Place, need: Need, wanted: &mut Vec<Wanted>) -> Result<FoundModel, Failure> {
         let name = match place {
-            Place::Local(folder) => return Ok(FoundModel { folder, name: None }),
+            Place::Local(folder) => return Ok(FoundModel { folder, name: None, of_set: None }),
             Place::Hub(name) => name,
         };
         let snapshot = self.snapshot(&name.repo, &name.revision())?;
@@ -220,6 +233,11 @@ impl Finder {
         };
         if need != Need::Config {
             files.extend(TOKENIZER[1..].iter().filter(|file| has(file)).map(|file| (*file).to_owned()));
+            // Further chat templates stand in a folder, under names of their own.
+            let within = snapshot.files.keys().filter_map(|file| name.within(file));
+            let further =
+                within.filter(|file| file.starts_with(FURTHER_TEMPLATES) && file.ends_with(".jinja"));
+            files.extend(further.map(str::to_owned));
         }
         if need == Need::All {
             match has(INDEX) {
@@ -231,7 +249,8 @@ impl Finder {
             }
         }
         wanted.extend(files.iter().map(|file| (Rc::clone(&snapshot), name.file(file))));
-        Ok(FoundModel { folder: below(snapshot.folder(), &name.folder), name: Some(name) })
+        let folder = below(snapshot.folder(), &name.folder);
+        Ok(FoundModel { folder, name: Some(name), of_set: None })
     }
 
     /// The files that an index of weights names.

@@ -40,6 +40,7 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
     let interventions = opened.interventions()?;
     let mut told = Vec::new();
     for prompt in &prompts {
+        opened.note(&prompt.tokens);
         let n_layers = opened.model.spec().n_layers();
         let entries = edit_args::entries(&args.edit, prompt.tokens.len(), n_layers)?;
         let before = one(&interventions, prompt, &[], &Freeze::Nothing)?;

@@ -6,10 +6,11 @@ use crate::args::{Dtype, ModelArgs, ProductsArg, PromptArgs};
 use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
+use crate::say::say_notices;
 use circuit_index::TokenId;
 use circuit_intervention::Interventions;
-use circuit_model::Model;
 use circuit_model::tokenizer::{Prompt, Tokenizer};
+use circuit_model::{Model, chat_prefix_notice};
 use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
@@ -40,6 +41,11 @@ impl Opened {
         Ok(Self { model, set, tokenizer, model_folder, ignored })
     }
 
+    /// Says what is worth knowing about a prompt before it is run.
+    pub(crate) fn note(&self, tokens: &[TokenId]) {
+        say_notices(&chat_prefix_notice(self.model.spec(), self.ignored, tokens));
+    }
+
     /// The model with features that can be edited.
     pub(crate) fn interventions(&self) -> Result<Interventions<'_>, Failure> {
         Ok(Interventions::new(&self.model, &self.set, self.ignored)?)
@@ -47,6 +53,7 @@ impl Opened {
 
     /// The model and its transcoders on a prompt.
     pub(crate) fn on(&self, tokens: &[TokenId]) -> Result<LocalReplacement<'_>, Failure> {
+        self.note(tokens);
         Ok(LocalReplacement::new(&self.model, &self.set, tokens, self.ignored)?)
     }
 }

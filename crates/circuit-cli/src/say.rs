@@ -12,7 +12,6 @@ pub(crate) fn say(line: impl Display) {
 }
 
 /// Prints what a library noticed, each sentence once in a run: a plan and the work after it open the same files.
-#[allow(dead_code, reason = "the openers that have notices follow")]
 pub(crate) fn say_notices<'a>(notices: impl IntoIterator<Item = &'a Notice>) {
     static SAID: LazyLock<Mutex<HashSet<Notice>>> = LazyLock::new(Mutex::default);
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);

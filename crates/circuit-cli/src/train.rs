@@ -39,8 +39,10 @@ struct Ready {
     dtype: &'static str,
 }
 
-fn ready(args: &CorpusArgs) -> Result<Ready, Failure> {
-    let found = Finder::new(args.offline).find(Some(&args.model), None, false)?.0;
+/// Opens the model and reads the corpus. A set that is used with them can tell how many positions are ignored.
+fn ready(args: &CorpusArgs, set: Option<&SetArgs>) -> Result<Ready, Failure> {
+    let set = set.map(|set| set.transcoder_set.as_str());
+    let found = Finder::new(args.offline).find(Some(&args.model), set, false)?.0;
     let found = found.ok_or_else(|| Failure::usage("no model: give one with -m"))?;
     let named = found.ignored_positions();
     let folder = found.folder;
@@ -80,7 +82,7 @@ pub(crate) fn transcoders(args: TrainArgs) -> Result<String, Failure> {
         Failure::new(Code::Output, format!("{}: cannot write: {e}", path.display()))
     };
     fs::create_dir_all(&args.output).map_err(|e| unwritable(&args.output, e))?;
-    let ready = ready(&args.corpus)?;
+    let ready = ready(&args.corpus, None)?;
     let mut trainer = Trainer::new(&ready.model, &ready.corpus, sites, settings.clone())?;
     let (checkpoint, metrics) = (args.output.join(CHECKPOINT), args.output.join(METRICS));
     if args.restart {
@@ -235,7 +237,7 @@ impl Log {
 }
 
 pub(crate) fn evaluate_transcoders(args: EvaluateArgs) -> Result<String, Failure> {
-    let ready = ready(&args.corpus)?;
+    let ready = ready(&args.corpus, Some(&args.set))?;
     let set = open_set(&args.set, args.corpus.offline, &ready)?;
     let all = ready.corpus.len();
     let mut line = Line::new();
@@ -319,7 +321,7 @@ fn as_json(found: &Evaluation, prompts: usize, [replacement, completeness]: [Opt
 }
 
 pub(crate) fn feature_pages(args: PagesArgs) -> Result<String, Failure> {
-    let ready = ready(&args.corpus)?;
+    let ready = ready(&args.corpus, Some(&args.set))?;
     let set = open_set(&args.set, args.corpus.offline, &ready)?;
     let folder: PathBuf = args.output.clone();
     fs::create_dir_all(&folder)

@@ -28,7 +28,7 @@ pub mod tokenizer;
 pub use cache::KvCache;
 pub use config::SpecError;
 pub use error::ModelError;
-pub use family::ignored_positions;
+pub use family::{IgnoredPositions, KnownAs, chat_prefix_notice};
 pub use hooks::{Hooks, Visitor};
 pub use mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
 pub use model::{Attention, Block, Model, TokenBatch};

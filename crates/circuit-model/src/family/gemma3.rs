@@ -53,7 +53,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         }
     });
     Ok(ModelSpec {
-        architecture: config.architecture("Gemma3ForCausalLM")?,
+        architecture: config.architecture(TEXT)?,
         d_model,
         d_vocab: count("vocab_size", 262_208)?,
         n_ctx: count("max_position_embeddings", 131_072)?,
@@ -68,11 +68,31 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     })
 }
 
-/// Models tuned on chats ignore the four tokens with which each of them begins.
-pub(super) fn ignored_positions(name: &str) -> Option<usize> {
+const TEXT: &str = "Gemma3ForCausalLM";
+const BESIDE_VISION: &str = "Gemma3ForConditionalGeneration";
+
+/// Whether a model of this architecture is of this family.
+pub(super) fn has(architecture: &str) -> bool {
+    [TEXT, BESIDE_VISION].contains(&architecture)
+}
+
+/// The tokens with which every chat begins: `<bos>`, `<start_of_turn>`, `user` and a line end. Models tuned on chats ignore their
+/// positions.
+pub(super) const CHAT_PREFIX: [u32; 4] = [2, 105, 2364, 107];
+
+/// Whether a model of this name was tuned on chats, if the name says anything about that.
+pub(super) fn tuned_on_chats(name: &str) -> Option<bool> {
     let name = name.to_ascii_lowercase();
-    let name = name.split('@').next().unwrap_or_default().trim_end_matches('/');
-    (name.contains("gemma-3") && name.ends_with("-it")).then_some(4)
+    let name = name.split('@').next().unwrap_or_default().trim_end_matches(['/', '\\']);
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let (_, kind) = last.split_once("gemma-3-")?;
+    if kind.ends_with("-it") {
+        return Some(true);
+    }
+    // The size alone, perhaps with `pt`, is the name of a model that was not. Other words say nothing.
+    let size = kind.strip_suffix("-pt").unwrap_or(kind);
+    let digits = size.strip_suffix(['b', 'm']).filter(|digits| !digits.is_empty())?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(false)
 }
 
 /// The language model of a checkpoint that also sees: its description stands under `text_config`.
@@ -88,7 +108,7 @@ pub(super) fn spec_beside_vision(config: &HfConfig) -> Result<ModelSpec, SpecErr
     text.leave_aside(&["model_type"]);
     let mut spec = spec(&text)?;
     text.finish(FAMILY)?;
-    spec.architecture = config.architecture("Gemma3ForConditionalGeneration")?;
+    spec.architecture = config.architecture(BESIDE_VISION)?;
     spec.unembed.tied = config.flag("tie_word_embeddings", spec.unembed.tied)?;
     Ok(spec)
 }
@@ -138,22 +158,24 @@ pub(super) fn weights() -> WeightMap {
 
 #[cfg(test)]
 mod tests {
-    use super::ignored_positions;
+    use super::tuned_on_chats;
 
     #[test]
-    fn models_tuned_on_chats_are_told_by_their_names() {
-        for name in [
-            "google/gemma-3-270m-it",
-            "unsloth/Gemma-3-4b-it",
-            "/models/gemma-3-1b-it/",
-            "google/gemma-3-1b-it@v1",
+    fn names_say_whether_a_model_was_tuned_on_chats() {
+        for (name, wanted) in [
+            ("google/gemma-3-270m-it", Some(true)),
+            ("unsloth/Gemma-3-4b-it", Some(true)),
+            ("/models/gemma-3-1b-it/", Some(true)),
+            ("google/gemma-3-1b-it@v1", Some(true)),
+            ("models--google--gemma-3-1b-it", Some(true)),
+            (r"C:\models\gemma-3-1b-it", Some(true)),
+            ("google/gemma-3-270m", Some(false)),
+            ("google/gemma-3-1b-pt", Some(false)),
+            ("google/gemma-2-2b-it", None),
+            ("x/gemma-3-it-merged", None),
+            ("/gemma-3-runs/other-it", None),
         ] {
-            assert_eq!(ignored_positions(name), Some(4), "{name}");
-        }
-        for name in
-            ["google/gemma-3-270m", "google/gemma-2-2b-it", "google/gemma-3-1b-pt", "x/gemma-3-it-merged"]
-        {
-            assert_eq!(ignored_positions(name), None, "{name}");
+            assert_eq!(tuned_on_chats(name), wanted, "{name}");
         }
     }
 }

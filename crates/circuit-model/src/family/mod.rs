@@ -9,6 +9,7 @@ mod gemma2;
 mod gemma3;
 mod gpt2;
 mod gpt_oss;
+mod ignored;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -17,6 +18,7 @@ mod qwen3;
 use crate::config::{HfConfig, SpecError};
 use crate::names::WeightMap;
 use crate::spec::{Act, ModelSpec, Reach, RopeScaling, RopeSpec};
+pub use ignored::{IgnoredPositions, KnownAs, chat_prefix_notice};
 use std::num::NonZeroUsize;
 
 /// A family of models.
@@ -51,8 +53,9 @@ pub(crate) fn describe(config: &HfConfig) -> Result<(ModelSpec, WeightMap), Spec
         return Err(SpecError::UnknownFamily { path: config.path().into(), found, known });
     };
     let mut spec = (family.spec)(config)?;
-    if let Some(known) = config.opt_text("_name_or_path")?.and_then(|name| ignored_positions(&name)) {
-        spec.ignored_positions = known;
+    let named = config.opt_text("_name_or_path")?;
+    if named.is_some_and(|name| gemma3::tuned_on_chats(&name) == Some(true)) {
+        spec.ignored_positions = gemma3::CHAT_PREFIX.len();
     }
     config.finish(family.model_type)?;
     if let Some(layer) = spec.layers.iter().find(|l| l.attn.n_heads % l.attn.n_kv_heads != 0) {
@@ -60,13 +63,6 @@ pub(crate) fn describe(config: &HfConfig) -> Result<(ModelSpec, WeightMap), Spec
         return Err(config.refuse("num_key_value_heads", &expected));
     }
     Ok((spec, (family.weights)()))
-}
-
-/// How many leading positions of a prompt are ignored for the model of this published name, where the name tells what no file
-/// does: that it was tuned on chats, all of which begin alike.
-#[must_use]
-pub fn ignored_positions(name: &str) -> Option<usize> {
-    gemma3::ignored_positions(name)
 }
 
 /// The activation function that a config names.
