@@ -4,7 +4,7 @@ use crate::bench::BenchArgs;
 use crate::chat::parse_option;
 use crate::closer_args::{ExplainEdgeArgs, GenerateArgs, InterveneArgs, PathsArgs, QueryKeyArgs, VerifyArgs};
 use crate::train_args::{EvaluateWhat, PagesArgs, TrainWhat};
-use circuit_model::chat::Day;
+use circuit_model::chat::{ChatDate, ChatValue};
 use circuit_replacement::Products;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -123,10 +123,18 @@ pub(crate) struct ChatArgs {
     pub(crate) chat: bool,
     /// A further name for the chat template, such as enable_thinking=false; may be given several times.
     #[arg(long = "chat-option", alias = "chat_option", value_name = "NAME=VALUE", requires = "chat", value_parser = parse_option)]
-    pub(crate) chat_options: Vec<(String, serde_json::Value)>,
-    /// The day for chat templates that ask for today's; most of them know a fixed one without it.
-    #[arg(long, alias = "chat_date", value_name = "YYYY-MM-DD", requires = "chat")]
-    pub(crate) chat_date: Option<Day>,
+    pub(crate) chat_options: Vec<(String, ChatValue)>,
+    /// The date for chat templates that ask for today's; most of them use a fixed one without it. A day alone means midnight.
+    #[arg(long, alias = "chat_date", value_name = "YYYY-MM-DD[THH:MM[:SS]]", requires = "chat")]
+    pub(crate) chat_date: Option<ChatDate>,
+    /// The name of the chat template, where a model has several. Without it, `tool_use` is taken if there is the option tools,
+    /// and otherwise `default`.
+    #[arg(long, alias = "chat_template", value_name = "NAME", requires = "chat")]
+    pub(crate) chat_template: Option<String>,
+    /// Leave the last turn open: the model goes on right behind its text. It must be a turn of the assistant; an empty one asks
+    /// for an answer, as without this.
+    #[arg(long = "continue", requires = "chat")]
+    pub(crate) continue_last: bool,
 }
 
 /// `attribute`.
