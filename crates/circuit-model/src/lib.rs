@@ -23,6 +23,7 @@ mod rope;
 mod sampling;
 mod score_reads;
 pub mod spec;
+pub mod text;
 pub mod tokenizer;
 
 pub use cache::KvCache;
