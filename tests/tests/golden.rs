@@ -89,6 +89,7 @@ fn graph(replacement: &LocalReplacement<'_>, choice: &TargetChoice, attribution:
             tokenizer_vocab: spec.d_vocab,
             dtype: "float32".into(),
             scan: String::new(),
+            first_token: None,
         },
     }
 }

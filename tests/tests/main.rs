@@ -30,5 +30,6 @@ mod sets;
 mod snapshots;
 mod stories;
 mod tensors;
+mod tokenizers;
 mod train;
 mod unfrozen;

@@ -5,7 +5,7 @@ use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_format::PackedFeatures;
 use circuit_index::{FeatureIndex, Layer, LayerSite, TokenId};
 use circuit_model::Model;
-use circuit_model::tokenizer::Tokenizer;
+use circuit_model::tokenizer::{FirstToken, Tokenizer};
 use circuit_replacement::LocalReplacement;
 use circuit_tests::demo;
 use circuit_train::{
@@ -205,7 +205,7 @@ fn bad_corpora_and_impossible_settings_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let error = |text: &[u8]| corpus(&model, folder.path(), text).unwrap_err().to_string();
     assert!(error(b"\n  \n").contains("the corpus is empty"));
-    assert!(error(b"fact : ok\n\xff\xfe").contains("line 2: not UTF-8"));
+    assert!(error(b"fact : ok\n\xff\xfe").contains("line 2 is not UTF-8: byte 1 is 0xFF"));
     let good = corpus(&model, folder.path(), TEXT.as_bytes()).unwrap();
     let relu = || settings(ActivationChoice::Relu);
     let mut wrong =
@@ -219,6 +219,35 @@ fn bad_corpora_and_impossible_settings_are_errors() {
         let error = Trainer::new(&model, &good, SITES, settings).unwrap_err();
         assert!(matches!(error, TrainError::Setting { .. }), "{error}");
     }
+}
+
+#[test]
+fn corpora_are_read_as_editors_leave_them() {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let documents = |corpus: &Corpus| -> Vec<Vec<TokenId>> {
+        (0..corpus.len()).map(|nth| corpus.document(nth).unwrap()).collect()
+    };
+    let plain = corpus(&model, folder.path(), TEXT.as_bytes()).unwrap();
+    assert_eq!(plain.notices(), []);
+    let marked = format!("\u{FEFF}{}", TEXT.replace('\n', "\r\n"));
+    assert_eq!(documents(&corpus(&model, folder.path(), marked.as_bytes()).unwrap()), documents(&plain));
+    let bell = corpus(&model, folder.path(), format!("{TEXT}\n\u{7} fact").as_bytes()).unwrap();
+    assert!(bell.notices()[0].message.contains("the control character U+0007"), "{:?}", bell.notices());
+    let utf16: Vec<u8> = TEXT.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let error = corpus(&model, folder.path(), &utf16).unwrap_err();
+    assert!(matches!(error, TrainError::Text(_)), "{error}");
+    assert!(error.to_string().contains("corpus.txt: line 1 is UTF-16LE"), "{error}");
+
+    // Nothing in front: documents are the words alone, cut into whole windows.
+    let nothing =
+        Tokenizer::open(&demo().join("model")).unwrap().with_first_token(&FirstToken::Nothing).unwrap();
+    let path = folder.path().join("corpus.txt");
+    std::fs::write(&path, TEXT).unwrap();
+    let bare = Corpus::read(&[path], &nothing, &model, 64, 1).unwrap();
+    let words: Vec<Vec<_>> = documents(&plain).iter().map(|document| document[1..].to_vec()).collect();
+    assert_eq!(documents(&bare).concat(), words.concat());
+    assert!(bare.notices()[0].message.contains("line 1: nothing is put in front"), "{:?}", bare.notices());
 }
 
 #[test]

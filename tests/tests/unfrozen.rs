@@ -67,6 +67,7 @@ fn graph(replacement: &LocalReplacement<'_>, reads: &[Read], rows: &Tensor) -> G
             tokenizer_vocab: 1,
             dtype: "float64".into(),
             scan: "random".into(),
+            first_token: None,
         },
     };
     graph.validate().unwrap();

@@ -267,6 +267,7 @@ impl Measured<'_> {
                 tokenizer_vocab: self.tokenizer.vocab_size(),
                 dtype: "float32".into(),
                 scan: set.info().scan.clone(),
+                first_token: None,
             },
         };
         graph.validate()?;

@@ -96,6 +96,7 @@ impl Made {
                 tokenizer_vocab: spec.d_vocab,
                 dtype: "float32".into(),
                 scan: shape.name.into(),
+                first_token: None,
             },
         }
     }

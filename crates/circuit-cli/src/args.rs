@@ -5,6 +5,7 @@ use crate::chat::parse_option;
 use crate::closer_args::{ExplainEdgeArgs, GenerateArgs, InterveneArgs, PathsArgs, QueryKeyArgs, VerifyArgs};
 use crate::train_args::{EvaluateWhat, PagesArgs, TrainWhat};
 use circuit_model::chat::{ChatDate, ChatValue};
+use circuit_model::tokenizer::FirstToken;
 use circuit_replacement::Products;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -390,6 +391,11 @@ pub(crate) struct ModelArgs {
     /// owner/repo[/sub/folder][@revision]; `gemma` and `llama` are short for published ones.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: String,
+    /// What is put in front of a prompt that does not begin with a special token: the text of a token, an id, or `none`.
+    /// Unless given: the first special token of bos, eos and pad, as in the Python library with TransformerLens (nnsight and
+    /// Neuronpedia take pad before eos). With `none` the first token of the prompt is at position 0, which attribution ignores.
+    #[arg(long, alias = "first_token", value_name = "TOKEN|ID|none", allow_hyphen_values = true)]
+    pub(crate) first_token: Option<FirstToken>,
     /// How many leading positions have neither features nor errors; the model's description knows.
     #[arg(long, alias = "ignored_positions")]
     pub(crate) ignored_positions: Option<usize>,
@@ -410,13 +416,14 @@ pub(crate) struct ModelArgs {
 /// A prompt, given in one of three ways.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PromptArgs {
-    /// The prompt.
+    /// The prompt. Its tokens are shown as transformers 5 decodes them, without `clean_up_tokenization_spaces`.
     #[arg(short, long, allow_hyphen_values = true, group = "the_prompt")]
     pub(crate) prompt: Option<String>,
-    /// The prompt as token ids, separated by commas.
+    /// The prompt as token ids, separated by commas. Like a text it gets a token in front: see --first-token.
     #[arg(long, alias = "prompt_ids", value_delimiter = ',', group = "the_prompt")]
     pub(crate) prompt_ids: Option<Vec<u32>>,
-    /// A file that holds the prompt, every byte of it.
+    /// A file that holds the prompt as UTF-8 text. One line end at the end of the file and a byte order mark are left out; all
+    /// else is part of the prompt.
     #[arg(long, alias = "prompt_file", group = "the_prompt")]
     pub(crate) prompt_file: Option<PathBuf>,
     #[command(flatten)]
@@ -536,6 +543,9 @@ pub(crate) struct DoctorArgs {
     /// Plan for any prompt of so many tokens.
     #[arg(long, group = "the_prompt", requires = "model")]
     pub(crate) tokens: Option<usize>,
+    /// As in `attribute`.
+    #[arg(long, alias = "first_token", value_name = "TOKEN|ID|none", allow_hyphen_values = true)]
+    pub(crate) first_token: Option<FirstToken>,
     /// As in `attribute`.
     #[arg(long, alias = "max_n_logits", default_value_t = 10)]
     pub(crate) max_n_logits: usize,

@@ -15,7 +15,7 @@ use crate::summary::Summary;
 use crate::targets_file;
 use circuit_attribution::{AttributeConfig, ResolvedTarget, TargetChoice, attribute_within};
 use circuit_format::{GenerationSettings, GraphFileOptions, Neuronpedia};
-use circuit_graph::{Graph, ModelInfo, Target, prune};
+use circuit_graph::{FirstToken, Graph, ModelInfo, Target, prune};
 use circuit_index::NodeLayout;
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
@@ -56,7 +56,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     }
     let mut clock = Clock::new(args.json);
 
-    let tokenizer = Tokenizer::open(&plan.model.folder).map_err(Failure::tokenizer)?;
+    let tokenizer = open::tokenizer(&plan.model.folder, args.model.first_token.as_ref())?;
     let prompt = open::prompt(&args.prompt, &tokenizer)?;
     let file_targets = args.targets.as_deref().map(targets_file::read).transpose()?;
     let mut budget = Budget::new(&mut ahead, request(args, plan, prompt.tokens.len())?)?;
@@ -172,7 +172,14 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     clock.lap("write");
     clock.finish();
 
-    let summary = Summary { graph: &graph, pruned: &pruned, unselected, written: &written };
+    let other_tools = tokenizer.first_token_note();
+    let summary = Summary {
+        graph: &graph,
+        pruned: &pruned,
+        unselected,
+        other_tools: other_tools.as_ref().map(|note| note.message.as_str()),
+        written: &written,
+    };
     let Some(planned) = planned else { return Ok(summary.text()) };
     let mut value = summary.json();
     clock.lap("summary");
@@ -252,6 +259,11 @@ pub(crate) fn model_info(
         tokenizer_vocab: tokenizer.vocab_size(),
         dtype: dtype.into(),
         scan: info.scan.clone(),
+        first_token: Some(match tokenizer.first_token() {
+            // A token that cannot be decoded still has its id.
+            Some(id) => FirstToken::Token { id, text: tokenizer.decode_token(id).unwrap_or_default() },
+            None => FirstToken::Nothing,
+        }),
     }
 }
 

@@ -6,7 +6,6 @@ use crate::failure::Failure;
 use crate::hub::{Ahead, Finder};
 use crate::{machine, open};
 use circuit_attribution::AttributeConfig;
-use circuit_model::tokenizer::Tokenizer;
 use circuit_torch::runtime;
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<String, Failure> {
@@ -63,7 +62,7 @@ fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
     let tokens = match args.tokens {
         Some(_) => Vec::new(),
         None => {
-            let tokenizer = Tokenizer::open(&ahead.model.folder).map_err(Failure::tokenizer)?;
+            let tokenizer = open::tokenizer(&ahead.model.folder, args.first_token.as_ref())?;
             open::prompt(&args.prompt, &tokenizer)?.tokens
         }
     };

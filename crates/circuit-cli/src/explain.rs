@@ -57,6 +57,7 @@ pub(crate) fn explain_edge(args: ExplainEdgeArgs) -> Result<String, Failure> {
     let layers = args.layer.map_or(layers, |layer| layer..layer + 1);
 
     let opened = Opened::new(&args.model)?;
+    rerun::check_first_token(&graph, args.model.first_token.as_ref(), &opened.tokenizer)?;
     let replacement = opened.on(&graph.tokens)?;
     let source = place(&args.graph, &graph, &replacement, from)?;
     let read = read(&args.graph, &graph, &replacement, to)?;

@@ -5,6 +5,7 @@ use circuit_format::FormatError;
 use circuit_graph::GraphError;
 use circuit_intervention::InterventionError;
 use circuit_model::ModelError;
+use circuit_model::text::TextError;
 use circuit_model::tokenizer::TokenizerError;
 use circuit_replacement::ReplacementError;
 use circuit_torch::TorchError;
@@ -71,14 +72,26 @@ impl Failure {
         }
     }
 
-    /// A tokenizer that cannot be opened.
+    /// A tokenizer that cannot be opened, or a choice that does not fit it.
     pub(crate) fn tokenizer(error: TokenizerError) -> Self {
-        Self::new(Code::Input, error.to_string())
+        match error {
+            TokenizerError::UnknownFirstToken { .. } => Self::new(Code::Prompt, error.to_string())
+                .hint("--first-token takes the text of a token, an id, or `none`"),
+            TokenizerError::Setting { .. } => Self::new(Code::Input, error.to_string())
+                .hint("take the key out of tokenizer_config.json if tokenizer.json is right"),
+            _ => Self::new(Code::Input, error.to_string()),
+        }
     }
 
     /// A text that the tokenizer cannot turn into what was asked for.
     pub(crate) fn text(error: TokenizerError) -> Self {
-        Self::new(Code::Prompt, error.to_string())
+        let failure = Self::new(Code::Prompt, error.to_string());
+        match error {
+            TokenizerError::NoSpecialToken { .. } => {
+                failure.hint("--first-token chooses one: the text of a token, an id, or `none`")
+            }
+            _ => failure,
+        }
     }
 }
 
@@ -92,6 +105,16 @@ fn torch_code(error: &TorchError) -> Code {
 impl From<TorchError> for Failure {
     fn from(error: TorchError) -> Self {
         Self::new(torch_code(&error), error.to_string())
+    }
+}
+
+impl From<TextError> for Failure {
+    fn from(error: TextError) -> Self {
+        let failure = Self::new(Code::Prompt, error.to_string());
+        match error.remedy() {
+            Some(remedy) => failure.hint(remedy),
+            None => failure,
+        }
     }
 }
 
@@ -155,6 +178,8 @@ impl From<TrainError> for Failure {
             TrainError::Model(error) => error.into(),
             TrainError::Transcoder(error) => error.into(),
             TrainError::Torch(error) => error.into(),
+            TrainError::Text(error @ TextError::Read { .. }) => Self::new(Code::Input, error.to_string()),
+            TrainError::Text(error) => error.into(),
             TrainError::Output(error) => Self::writing(error),
             TrainError::Setting { .. } => Self::usage(error.to_string()),
             TrainError::Diverged { .. } => Self::new(Code::Other, error.to_string()),

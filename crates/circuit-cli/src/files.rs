@@ -3,6 +3,7 @@
 use crate::args::GraphFilesArgs;
 use crate::failure::{Code, Failure};
 use crate::hub::{Finder, Need};
+use crate::open;
 use crate::plan::{self, RawFile};
 use crate::say::say;
 use crate::stop::CleanStop;
@@ -11,7 +12,6 @@ use circuit_format::{
     GraphFileOptions, Kept, Neuronpedia, PtGraph, PtLimit, read_pt, read_safetensors, write_graph_files,
 };
 use circuit_graph::{Graph, Pruned, prune};
-use circuit_model::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// The most that a `.pt` may take unpacked when it is read: a guard against bombs, far above real ones.
@@ -28,7 +28,7 @@ pub(crate) fn run(args: GraphFilesArgs) -> Result<String, Failure> {
     match &args.model {
         Some(model) => {
             let model = Finder::new(args.offline).model_part(model, Need::Tokenizer)?;
-            let tokenizer = Tokenizer::open(&model.folder).map_err(Failure::tokenizer)?;
+            let tokenizer = open::tokenizer(&model.folder, None)?;
             let words = graph.tokens.iter().map(|&token| tokenizer.decode_token(token));
             graph.token_strings = words.collect::<Result<_, _>>().map_err(Failure::text)?;
         }

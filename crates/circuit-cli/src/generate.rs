@@ -2,17 +2,18 @@
 
 use crate::closer_args::GenerateArgs;
 use crate::edit_args;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::intervene::note_outside;
 use crate::nodes::shown;
 use crate::open::{self, Opened};
-use circuit_index::TokenId;
+use crate::say::say_notices;
+use circuit_index::{Notice, TokenId};
 use circuit_intervention::{Freeze, GenerateConfig, Request};
 use circuit_model::Sampling;
-use serde_json::{Value, json};
+use circuit_model::tokenizer::{EndTokens, Tokenizer};
+use serde_json::json;
 use std::io::{IsTerminal, Write as _};
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
     if args.edit.edits.is_some() {
@@ -38,7 +39,7 @@ pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
         }
         false => (Vec::new(), Freeze::Nothing),
     };
-    let stop = if args.ignore_eos { Vec::new() } else { end_tokens(&opened.model_folder)? };
+    let stop = if args.ignore_eos { Vec::new() } else { end_tokens(&opened.tokenizer)? };
     let config = GenerateConfig { max_new_tokens: args.max_new_tokens, sampling, stop };
     let interventions = opened.interventions()?;
     let word = |token: TokenId| opened.tokenizer.decode_token(token).unwrap_or_else(|_| format!("<{token}>"));
@@ -71,22 +72,14 @@ pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
     Ok(format!("{}\n{}\n", shown(&prompt.text), words.join(" ")))
 }
 
-/// The tokens that end a sequence: `eos_token_id` of generation_config.json, else of config.json.
-pub(crate) fn end_tokens(folder: &Path) -> Result<Vec<TokenId>, Failure> {
-    for file in ["generation_config.json", "config.json"] {
-        let path = folder.join(file);
-        let Ok(text) = std::fs::read(&path) else { continue };
-        let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
-        let config: Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
-        let token = |value: &Value| {
-            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-            id.map(TokenId).ok_or_else(|| bad(format!("eos_token_id is {value}, expected token ids")))
-        };
-        match config.get("eos_token_id") {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(ids)) => return ids.iter().map(token).collect(),
-            Some(id) => return Ok(vec![token(id)?]),
-        }
+/// The tokens that end a sequence, with a note if no source names one.
+pub(crate) fn end_tokens(tokenizer: &Tokenizer) -> Result<Vec<TokenId>, Failure> {
+    let EndTokens { tokens, .. } = tokenizer.end_tokens().map_err(Failure::tokenizer)?;
+    if tokens.is_empty() {
+        say_notices([&Notice::note(
+            "no token is known that ends a sequence: generation_config.json, config.json and the tokenizer name none, so that \
+             only the number of tokens ends it",
+        )]);
     }
-    Ok(Vec::new())
+    Ok(tokens)
 }

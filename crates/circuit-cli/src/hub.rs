@@ -29,11 +29,13 @@ const SHORTCUTS: [(&str, &str); 2] =
 const CONFIG: &str = "config.json";
 const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
-/// What a tokenizer is made of, as far as it is there.
-const TOKENIZER: [&str; 5] = [
+/// What a tokenizer is made of and what says which tokens end a text, as far as it is there.
+const TOKENIZER: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
     "chat_template.jinja",
     "chat_template.json",
 ];

@@ -7,18 +7,18 @@ use crate::generate;
 use crate::nodes::shown;
 use crate::open::{self, Opened};
 use crate::rerun;
-use crate::say::say;
+use crate::say::{say, say_notices};
 use circuit_format::{check_destination, write_atomically};
 use circuit_index::Layer;
 use circuit_intervention::{
     Change, Edit, Freeze, GenerateConfig, Interventions, Outcome, Positions, Request,
 };
 use circuit_model::Sampling;
+use circuit_model::text::{Lines, TextError};
 use circuit_model::tokenizer::{Prompt, Tokenizer};
 use circuit_transcoder::MappedFile;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::BufRead;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -51,7 +51,7 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
                 Some(max_new_tokens) => {
                     // As the library whose files these are: it runs on past the end of a sequence.
                     let stop = match args.stop_at_eos {
-                        true => generate::end_tokens(&opened.model_folder)?,
+                        true => generate::end_tokens(&opened.tokenizer)?,
                         false => Vec::new(),
                     };
                     let config = GenerateConfig { max_new_tokens, sampling: Sampling::GREEDY, stop };
@@ -105,19 +105,24 @@ fn one<'a>(
 /// A prompt on each line: a JSON text, or an object with a `prompt`.
 fn prompts_of(path: &Path, tokenizer: &Tokenizer) -> Result<Vec<Prompt>, Failure> {
     let bad = |reason: String| Failure::new(Code::Prompt, format!("{}: {reason}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
+    let file = std::fs::File::open(path).map_err(|source| TextError::Read { path: path.into(), source })?;
     let mut prompts = Vec::new();
-    for (nth, line) in std::io::BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|e| bad(format!("line {}: {e}", nth + 1)))?;
+    let mut lines = Lines::new(path, std::io::BufReader::new(file));
+    while lines.advance()? {
+        let (line, nth) = (lines.line(), lines.number());
         if line.trim().is_empty() {
             continue;
         }
-        let value: Value = serde_json::from_str(&line).map_err(|e| bad(format!("line {}: {e}", nth + 1)))?;
+        let expected = "expected a JSON text, or an object with a text `prompt`";
+        let value: Value =
+            serde_json::from_str(line).map_err(|e| bad(format!("line {nth}: {expected}, but {e}")))?;
         let text = value.as_str().or_else(|| value["prompt"].as_str());
-        let text = text
-            .ok_or_else(|| bad(format!("line {}: expected a text, or an object with `prompt`", nth + 1)))?;
-        prompts.push(tokenizer.encode_prompt(text).map_err(Failure::text)?);
+        let text = text.ok_or_else(|| bad(format!("line {nth}: {expected}")))?;
+        let prompt = tokenizer.encode_prompt(text).map_err(Failure::text)?;
+        say_notices(&prompt.notices);
+        prompts.push(prompt);
     }
+    say_notices(&lines.notices());
     if prompts.is_empty() {
         return Err(bad("no prompt".into()));
     }

@@ -7,14 +7,16 @@ use crate::chat;
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
 use crate::say::say_notices;
-use circuit_index::TokenId;
+use circuit_index::{Notice, TokenId};
 use circuit_intervention::Interventions;
-use circuit_model::tokenizer::{Prompt, Tokenizer};
+use circuit_model::text::{self, Text};
+use circuit_model::tokenizer::{FirstToken, Prompt, Tokenizer};
 use circuit_model::{Model, chat_prefix_notice};
 use circuit_replacement::LocalReplacement;
 use circuit_torch::runtime;
 use circuit_transcoder::TranscoderSet;
-use std::path::{Path, PathBuf};
+use serde_json::Value;
+use std::path::Path;
 use tch::{Device, Kind};
 
 /// A model, its transcoders and its tokenizer.
@@ -22,7 +24,6 @@ pub(crate) struct Opened {
     pub(crate) model: Model,
     pub(crate) set: TranscoderSet,
     pub(crate) tokenizer: Tokenizer,
-    pub(crate) model_folder: PathBuf,
     ignored: usize,
 }
 
@@ -32,13 +33,13 @@ impl Opened {
         let (model_folder, transcoders) = (found.folder.clone(), set.folder);
         set_threads(args.threads)?;
         let device = device(args.device.as_deref())?;
-        let tokenizer = Tokenizer::open(&model_folder).map_err(Failure::tokenizer)?;
+        let tokenizer = tokenizer(&model_folder, args.first_token.as_ref())?;
         let model = Model::open(&model_folder, kind(args.dtype), device)?;
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
         let ignored = args.ignored_positions.or(found.ignored_positions());
         let ignored = ignored.unwrap_or(model.spec().ignored_positions);
-        Ok(Self { model, set, tokenizer, model_folder, ignored })
+        Ok(Self { model, set, tokenizer, ignored })
     }
 
     /// Says what is worth knowing about a prompt before it is run.
@@ -58,26 +59,68 @@ impl Opened {
     }
 }
 
-/// The prompt of the arguments.
+/// The tokenizer of a model folder with the token that was chosen to stand in front of prompts; prints what was noticed.
+pub(crate) fn tokenizer(folder: &Path, first: Option<&FirstToken>) -> Result<Tokenizer, Failure> {
+    let tokenizer = Tokenizer::open(folder).map_err(Failure::tokenizer)?;
+    say_notices(tokenizer.notices());
+    match first {
+        Some(choice) => tokenizer.with_first_token(choice).map_err(Failure::tokenizer),
+        None => Ok(tokenizer),
+    }
+}
+
+/// The prompt of the arguments; prints what is unusual about it.
 pub(crate) fn prompt(args: &PromptArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure> {
-    let text = match (&args.prompt, &args.prompt_ids, &args.prompt_file) {
+    let prompt = match (&args.prompt, &args.prompt_ids, &args.prompt_file) {
         (_, Some(ids), _) => {
             let ids: Vec<_> = ids.iter().map(|&id| TokenId(id)).collect();
-            return tokenizer.prompt_from_ids(&ids).map_err(Failure::text);
+            tokenizer.prompt_from_ids(&ids).map_err(Failure::text)?
         }
-        (Some(text), _, _) => text.clone(),
-        (_, _, Some(path)) => text_of(path)?,
+        (Some(text), _, _) => {
+            say_notices(text::unusual_characters("--prompt", text).as_ref());
+            prompt_of_text(text, args, tokenizer)?
+        }
+        (_, _, Some(path)) => {
+            let Text { text, notices } = text::read_prompt(path)?;
+            say_notices(&notices);
+            if text.is_empty() {
+                let holds = if notices.is_empty() { "is empty" } else { "holds nothing but a line end" };
+                let message = format!("{}: the file {holds}, expected a prompt", path.display());
+                return Err(Failure::new(Code::Prompt, message));
+            }
+            prompt_of_text(&text, args, tokenizer)?
+        }
         _ => return Err(no_prompt()),
     };
-    chat::prompt(&text, &args.chat, tokenizer)
+    say_notices(&prompt.notices);
+    Ok(prompt)
 }
 
 pub(crate) fn no_prompt() -> Failure {
     Failure::usage("no prompt: give one of --prompt, --prompt-ids, --prompt-file")
 }
 
-fn text_of(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| Failure::new(Code::Prompt, format!("{}: {e}", path.display())))
+/// A prompt from text, through the chat template if `--chat` asks for it.
+fn prompt_of_text(text: &str, args: &PromptArgs, tokenizer: &Tokenizer) -> Result<Prompt, Failure> {
+    if args.chat.chat
+        && let Some(token) = typed_special(text, tokenizer)
+    {
+        say_notices([&Notice::warning(format!(
+            "a text given to --chat begins with the special token {token:?}, and the chat template puts its own there: text that \
+             went through the template before is to be given without --chat"
+        ))]);
+    }
+    chat::prompt(text, &args.chat, tokenizer)
+}
+
+/// The special token that a turn of a chat begins with: the user's words, or the content of one of a list of turns.
+fn typed_special(text: &str, tokenizer: &Tokenizer) -> Option<String> {
+    let turns: Vec<serde_json::Map<String, Value>> = serde_json::from_str(text).unwrap_or_default();
+    let contents = turns.iter().filter_map(|turn| turn.get("content")?.as_str());
+    match turns.is_empty() {
+        true => tokenizer.leading_special(text),
+        false => contents.filter_map(|content| tokenizer.leading_special(content)).next(),
+    }
 }
 
 /// LibTorch's threads, and those of ranking and pruning.

@@ -1,8 +1,9 @@
 //! A graph of a file, and its prompt run anew: which feature is which, and numbers out of tensors. What is compared is others' business.
 
 use crate::failure::{Code, Failure};
-use circuit_graph::Graph;
+use circuit_graph::{FirstToken, Graph};
 use circuit_index::ActiveIndex;
+use circuit_model::tokenizer::{FirstToken as Choice, Tokenizer};
 use circuit_replacement::LocalReplacement;
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -23,6 +24,28 @@ pub(crate) fn active(
         let message = format!("{}: feature {feature} is not active with this model and set", path.display());
         Failure::new(Code::Input, message).hint(SAME_INPUTS)
     })
+}
+
+/// Refuses a choice of the first token that the graph was not made with: the graph's own tokens are run.
+pub(crate) fn check_first_token(
+    graph: &Graph,
+    given: Option<&Choice>,
+    tokenizer: &Tokenizer,
+) -> Result<(), Failure> {
+    let Some(choice) = given else { return Ok(()) };
+    let fits = match (graph.tokens.first(), tokenizer.first_token()) {
+        (Some(&first), Some(_)) => tokenizer.may_lead(first),
+        (Some(&first), None) => {
+            graph.model.first_token == Some(FirstToken::Nothing) || !tokenizer.is_special(first)
+        }
+        (None, _) => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    let begins = graph.token_strings.first().map_or("", String::as_str);
+    let message = format!("--first-token is {choice}, but the prompt of the graph begins with {begins:?}");
+    Err(Failure::usage(message).hint("leave it out: the graph's own tokens are run"))
 }
 
 /// All numbers of a tensor, row-major, from whatever device.

@@ -2,7 +2,9 @@
 
 use crate::nodes::{id, name, shown};
 use crate::scores::share;
-use circuit_graph::{Graph, Path, Pruned, scores, strongest_features, strongest_paths, subgraph_scores};
+use circuit_graph::{
+    FirstToken, Graph, Path, Pruned, scores, strongest_features, strongest_paths, subgraph_scores,
+};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) pruned: &'a Pruned,
     /// Share of the influence on features that were not selected.
     pub(crate) unselected: f64,
+    /// Where other tools put another token in front of the model's prompts: which.
+    pub(crate) other_tools: Option<&'a str>,
     pub(crate) written: &'a [PathBuf],
 }
 
@@ -27,6 +31,9 @@ impl Summary<'_> {
         let mut text = String::from("Prompt\n ");
         for (p, token) in graph.token_strings.iter().enumerate() {
             let _ = write!(text, " {p}:{}", shown(token));
+        }
+        if let Some(other_tools) = self.other_tools {
+            let _ = write!(text, "\n  First token: {other_tools}");
         }
         text += "\n\nTargets\n";
         for target in &graph.targets {
@@ -101,10 +108,18 @@ impl Summary<'_> {
             let nodes: Vec<_> = path.nodes.iter().map(|&n| id(graph, n)).collect();
             json!({"nodes": nodes, "strength": path.strength, "raises": path.raises})
         });
+        let first_token = match &graph.model.first_token {
+            Some(FirstToken::Token { id, text }) => {
+                json!({"id": id.0, "text": text, "other_tools": self.other_tools})
+            }
+            Some(FirstToken::Nothing) => json!("none"),
+            None => Value::Null,
+        };
         json!({
             "prompt": graph.prompt,
             "tokens": graph.tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
             "token_strings": graph.token_strings,
+            "first_token": first_token,
             "targets": targets,
             "active_features": graph.active.len(),
             "selected_features": graph.selected.len(),

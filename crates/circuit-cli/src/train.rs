@@ -5,7 +5,7 @@
 use crate::attribute::{model_info, named, numbers};
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
-use crate::say::say;
+use crate::say::{say, say_notices};
 use crate::stop::CleanStop;
 use crate::train_args::{Activation, CorpusArgs, EvaluateArgs, PagesArgs, SetArgs, StoredDtype, TrainArgs};
 use crate::{open, plan, scores};
@@ -48,11 +48,12 @@ fn ready(args: &CorpusArgs, set: Option<&SetArgs>) -> Result<Ready, Failure> {
     let folder = found.folder;
     open::set_threads(args.threads)?;
     let device = open::device(args.device.as_deref())?;
-    let tokenizer = Tokenizer::open(&folder).map_err(Failure::tokenizer)?;
+    let tokenizer = open::tokenizer(&folder, args.first_token.as_ref())?;
     let model = Model::open(&folder, open::kind(args.dtype), device)?;
     let ignored = args.ignored_positions.or(named).unwrap_or(model.spec().ignored_positions);
     let window = args.window.min(model.spec().n_ctx);
     let corpus = Corpus::read(&args.corpus, &tokenizer, &model, window, ignored)?;
+    say_notices(corpus.notices());
     say(format_args!("{} documents, {} tokens to learn from", corpus.len(), corpus.n_rows()));
     let dtype = args.dtype.name();
     Ok(Ready { model, tokenizer, corpus, folder, dtype })

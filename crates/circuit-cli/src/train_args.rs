@@ -1,6 +1,7 @@
 //! Arguments of `train`, `evaluate` and `feature-pages`. Nothing is looked up or checked here but form.
 
 use crate::args::Dtype;
+use circuit_model::tokenizer::FirstToken;
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -27,9 +28,13 @@ pub(crate) struct CorpusArgs {
     /// Ask no server.
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Text files, one document a line.
+    /// Text files in UTF-8, one document a line.
     #[arg(long, required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
+    /// What is put in front of a document that does not begin with a special token: the text of a token, an id, or `none`.
+    /// Unless given: the first special token of bos, eos and pad.
+    #[arg(long, alias = "first_token", value_name = "TOKEN|ID|none", allow_hyphen_values = true)]
+    pub(crate) first_token: Option<FirstToken>,
     /// Longest document, tokens; longer ones are cut into several.
     #[arg(long, default_value_t = 256)]
     pub(crate) window: usize,

@@ -69,6 +69,7 @@ pub(crate) fn run(args: VerifyArgs) -> Result<(String, Result<(), Failure>), Fai
         ));
     }
     let opened = Opened::new(&args.model)?;
+    rerun::check_first_token(&graph, args.model.first_token.as_ref(), &opened.tokenizer)?;
     let replacement = opened.on(&graph.tokens)?;
     let case = Case::new(&args, &graph, &replacement)?;
 

@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokenizer_vocab: 1000,
             dtype: "float32".into(),
             scan: "acme/toy-transcoders".into(),
+            first_token: None,
         },
     };
     let folder = std::env::temp_dir().join("circuit-format-example");

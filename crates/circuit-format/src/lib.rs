@@ -11,6 +11,7 @@ mod cantor;
 mod confined;
 mod error;
 mod features;
+mod first_token;
 mod graph_json;
 mod pt;
 mod safetensors_graph;

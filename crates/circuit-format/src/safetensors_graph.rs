@@ -21,10 +21,12 @@ use crate::FormatError;
 use crate::atomic::write_atomically;
 use crate::bytes::{read_floats, read_integers, reserve, write_f32, write_i64};
 use crate::error::Problem;
-use circuit_graph::{Graph, ModelInfo, Rows, Target};
+use crate::first_token;
+use circuit_graph::{FirstToken, Graph, ModelInfo, Rows, Target};
 use circuit_index::{ActiveIndex, FeatureId, FeatureIndex, Layer, Pos, TokenId};
 use header::{Header, OutTensor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -49,6 +51,9 @@ struct ModelRecord {
     d_vocab: usize,
     tokenizer_vocab: usize,
     dtype: String,
+    /// Absent in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_token: Option<Value>,
 }
 
 /// Writes a graph.
@@ -125,6 +130,7 @@ fn metadata(graph: &Graph) -> serde_json::Result<BTreeMap<&'static str, String>>
         d_vocab: m.d_vocab,
         tokenizer_vocab: m.tokenizer_vocab,
         dtype: m.dtype.clone(),
+        first_token: m.first_token.as_ref().map(first_token::to_json),
     };
     let labels: Vec<_> = graph.targets.iter().map(|t| &t.label).collect();
     Ok(BTreeMap::from([
@@ -191,8 +197,16 @@ fn read_graph(header: &Header, input: &mut BufReader<File>) -> Result<Graph, Pro
             tokenizer_vocab: model.tokenizer_vocab,
             dtype: model.dtype,
             scan: text(header, "scan")?.into(),
+            first_token: model.first_token.as_ref().map(first_token_of).transpose()?,
         },
     })
+}
+
+fn first_token_of(value: &Value) -> Result<FirstToken, Problem> {
+    let problem = || {
+        Problem::new("metadata `model`: `first_token`", "`none`, or an object with `id` and `text`", value)
+    };
+    first_token::from_json(value).ok_or_else(problem)
 }
 
 fn text<'h>(header: &'h Header, key: &str) -> Result<&'h str, Problem> {

@@ -40,6 +40,7 @@ fn main() -> Result<(), GraphError> {
             tokenizer_vocab: 10,
             dtype: "float32".into(),
             scan: "none".into(),
+            first_token: None,
         },
     };
     graph.validate()?;

@@ -95,6 +95,22 @@ pub struct ModelInfo {
     pub dtype: String,
     /// Which transcoder set: names the place of its feature pages.
     pub scan: String,
+    /// What is put in front of prompts that do not begin with a special token; `None` if the file does not say.
+    pub first_token: Option<FirstToken>,
+}
+
+/// What a tokenizer puts in front of prompts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstToken {
+    /// Nothing.
+    Nothing,
+    /// A token.
+    Token {
+        /// Its id.
+        id: TokenId,
+        /// How it is written.
+        text: String,
+    },
 }
 
 /// An attribution graph: who affects whom, by how much, on one prompt.

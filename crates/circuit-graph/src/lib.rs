@@ -19,7 +19,7 @@ mod threshold;
 mod total;
 
 pub use agreement::{Agreement, Pair, Reach, agreement_by_distance};
-pub use graph::{Graph, GraphError, ModelInfo, Rows, Target};
+pub use graph::{FirstToken, Graph, GraphError, ModelInfo, Rows, Target};
 pub use influence::influence;
 pub use links::{Link, LinkGraph, LinkNode};
 pub use prune::{Edge, Pruned, Thresholds, prune};

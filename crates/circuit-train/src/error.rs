@@ -2,6 +2,7 @@
 
 use circuit_format::FormatError;
 use circuit_model::ModelError;
+use circuit_model::text::TextError;
 use circuit_torch::TorchError;
 use circuit_transcoder::TranscoderError;
 use std::path::PathBuf;
@@ -10,7 +11,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A corpus file that cannot be read as text.
+    /// A corpus file that is not text.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A line of a corpus that the model cannot read.
     #[error("{}: {reason}", path.display())]
     Corpus {
         /// The file.

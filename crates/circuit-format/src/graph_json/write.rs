@@ -8,6 +8,7 @@ use super::{
 use crate::atomic::write_atomically;
 use crate::cantor::feature_number;
 use crate::error::Problem;
+use crate::first_token;
 use crate::{FormatError, Slug};
 use circuit_graph::Graph;
 use circuit_index::{FeatureId, Layer, Node, NodeLayout, Pos, TokenId};
@@ -60,6 +61,9 @@ pub struct Written {
 /// # Errors
 /// Never for what the types allow: only if the options cannot be put into JSON.
 pub fn graph_metadata(graph: &Graph, options: &GraphFileOptions) -> serde_json::Result<Metadata> {
+    let first_token = graph.model.first_token.iter();
+    let first_token =
+        first_token.map(|first| (first_token::KEY.to_owned(), first_token::to_json(first))).collect();
     let mut metadata = Metadata {
         slug: options.slug.as_str().into(),
         scan: options.scan.clone().unwrap_or_else(|| graph.model.scan.clone()),
@@ -68,7 +72,7 @@ pub fn graph_metadata(graph: &Graph, options: &GraphFileOptions) -> serde_json::
         prompt: graph.prompt.clone(),
         node_threshold: options.node_threshold,
         schema_version: Some(SCHEMA_VERSION),
-        other: Map::new(),
+        other: first_token,
     };
     if let Some(options) = &options.neuronpedia {
         neuronpedia::extend(&mut metadata, &graph.model, options)?;

@@ -416,6 +416,7 @@ fn config(objects: &Objects, found: Option<&Object>) -> Result<(ModelInfo, Strin
             found => text("dtype", found)?.trim_start_matches("torch.").into(),
         },
         scan: String::new(),
+        first_token: None,
     };
     Ok((model, text("tokenizer_name", field("tokenizer_name"))?))
 }

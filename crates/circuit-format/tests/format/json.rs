@@ -5,7 +5,8 @@ use circuit_format::{
     FeatureDetails, FormatError, GenerationSettings, Info, Kept, Neuronpedia, QParams, Slug, feature_number,
     read_graph_json, write_graph_files, write_graph_json,
 };
-use circuit_index::FeatureId;
+use circuit_graph::FirstToken;
+use circuit_index::{FeatureId, TokenId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::fs;
@@ -183,6 +184,26 @@ fn parallel_writers_lose_no_entry() {
     });
     let listing = json_file(&folder.path().join("graph-metadata.json"));
     assert_eq!(listing["graphs"].as_array().unwrap().len(), 32);
+}
+
+#[test]
+fn the_metadata_say_what_stands_in_front_of_prompts() {
+    let schema = jsonschema::validator_for(&json_file(&data("neuronpedia/graph-schema.json"))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut graph = toy();
+    for (first, written) in [
+        (Some(FirstToken::Nothing), json!("none")),
+        (Some(FirstToken::Token { id: TokenId(2), text: "<bos>".into() }), json!({"id": 2, "text": "<bos>"})),
+        (None, Value::Null),
+    ] {
+        graph.model.first_token = first;
+        let options = options("toy");
+        let path = write_graph_files(folder.path(), &graph, &ToyKept::new().kept(), &options).unwrap().path;
+        let file = json_file(&path);
+        assert_eq!(file["metadata"]["first_token"], written);
+        assert!(schema.is_valid(&file), "{written}");
+        assert!(read_graph_json(&path).is_ok());
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use crate::support::{graphs, toy};
 use circuit_format::{PtLimit, pt_size, read_pt, read_safetensors, write_pt, write_safetensors};
+use circuit_graph::FirstToken;
+use circuit_index::TokenId;
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
@@ -22,6 +24,23 @@ proptest! {
         let read = read_pt(&path, PtLimit(1 << 20)).unwrap();
         prop_assert_eq!(&read.graph, &graph);
         prop_assert!(read.token_strings_known);
+    }
+}
+
+#[test]
+fn what_stands_in_front_of_prompts_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("graph.safetensors");
+    let token = FirstToken::Token { id: TokenId(2), text: "<bos>".into() };
+    for first in [None, Some(FirstToken::Nothing), Some(token)] {
+        let mut graph = toy();
+        graph.model.first_token = first;
+        write_safetensors(&path, &graph).unwrap();
+        assert_eq!(read_safetensors(&path).unwrap(), graph);
+        // Python's form has no place for it.
+        let pt = folder.path().join("graph.pt");
+        write_pt(&pt, &graph, PtLimit(1 << 20)).unwrap();
+        assert_eq!(read_pt(&pt, PtLimit(1 << 20)).unwrap().graph.model.first_token, None);
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn toy() -> Graph {
             tokenizer_vocab: 1000,
             dtype: "bfloat16".into(),
             scan: "acme/toy-transcoders@v2".into(),
+            first_token: None,
         },
     }
 }
@@ -134,6 +135,7 @@ pub(crate) fn graphs() -> impl Strategy<Value = Graph> {
                             tokenizer_vocab: sizes[6],
                             dtype: ["float32", "bfloat16", "float16", "float64", ""][dtype].into(),
                             scan: texts[3].clone(),
+                            first_token: None,
                         },
                     },
                 )
@@ -217,6 +219,7 @@ impl Golden {
                 tokenizer_vocab: usize::try_from(info["graph_vocab_size"].as_u64().unwrap()).unwrap(),
                 dtype: info["graph_cfg"]["dtype"].as_str().unwrap().trim_start_matches("torch.").into(),
                 scan: text("scan"),
+                first_token: None,
             },
             tokens,
             selected,

@@ -37,6 +37,7 @@ pub(crate) fn graph(
             tokenizer_vocab: 1,
             dtype: "float32".into(),
             scan: "none".into(),
+            first_token: None,
         },
     }
 }

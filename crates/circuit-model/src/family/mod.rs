@@ -14,6 +14,9 @@ mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
+mod tokens;
+
+pub(crate) use tokens::{PrefixSpace, TokenizerClass, tokenizer_class};
 
 use crate::config::{HfConfig, SpecError};
 use crate::names::WeightMap;
