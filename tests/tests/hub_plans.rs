@@ -3,10 +3,12 @@
 use crate::cli::text;
 use crate::hub::server::Fault;
 use crate::hub::{World, ids, path, places};
+use crate::judged;
 use circuit_tests::sparse::cross_layer_set;
 use circuit_tests::{demo, fixture};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 const PROMPT: &str = "fact : the capital of the state containing Dallas is";
 
@@ -143,12 +145,17 @@ fn what_cannot_fit_is_refused_before_it_is_fetched() {
     world.refused(&[&args[..], &["--memory", "10M"]].concat(), 6, &["this does not fit", "hint: "]);
     let log = world.hub.log();
     assert!(log.iter().filter(|r| r.path.starts_with("/cdn/")).all(|r| r.range.is_some()), "{log:?}");
-    // More weights than any disk has room for: told by a plan, refused by the work.
-    let size = 1u64 << 43;
-    let header = json!({
-        "model.layers.0.self_attn.rotary_emb.inv_freq": {"dtype": "F32", "shape": [size / 4], "data_offsets": [0, size]},
-    });
-    let mut start = header.to_string();
+    // More weights than any disk has room for: told by a plan, refused by the work. The file is the model's own with one tensor
+    // more, of a kind that old checkpoints have beside their weights.
+    let own = fs::read(demo().join("model/model.safetensors")).unwrap();
+    let len = u64::from_le_bytes(own[..8].try_into().unwrap());
+    let mut header: serde_json::Map<String, Value> =
+        serde_json::from_slice(&own[8..8 + usize::try_from(len).unwrap()]).unwrap();
+    let (before, more) = (own.len() as u64 - 8 - len, 1u64 << 43);
+    let entry = json!({"dtype": "F32", "shape": [more / 4], "data_offsets": [before, before + more]});
+    header.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), entry);
+    let size = before + more;
+    let mut start = Value::Object(header).to_string();
     start += &" ".repeat(start.len().next_multiple_of(64) - start.len() + 56);
     // As much of it as is asked for.
     let mut bytes = [&(start.len() as u64).to_le_bytes(), start.as_bytes()].concat();
@@ -212,4 +219,156 @@ fn headers_that_cannot_be_had() {
     let stderr = text(&output.stderr);
     assert!(stderr.contains("acme/other/main") && stderr.contains("made for this model"), "{stderr}");
     assert!(!stderr.contains(path(&std::env::temp_dir())), "{stderr}");
+}
+
+/// Puts the files of a folder on the hub, but for those of these names.
+fn folder_but(world: &World, repo: &str, folder: &Path, without: &[&str]) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_file() && !without.contains(&name) {
+            world.hub.file(repo, name, fs::read(&path).unwrap());
+        }
+    }
+}
+
+/// A refusal during which no file of weights was fetched as a whole, nor is one in the cache.
+#[track_caller]
+fn refused_ahead(world: &World, args: &[&str], says: &[&str]) {
+    world.hub.log();
+    world.refused(args, 3, says);
+    let log = world.hub.log();
+    let whole: Vec<_> = log.iter().filter(|r| r.path.starts_with("/cdn/") && r.range.is_none()).collect();
+    assert!(whole.is_empty(), "{args:?}: {whole:?}");
+}
+
+/// What headers rule out costs no transfer of weights, whichever command asks for them.
+#[test]
+fn what_headers_rule_out_is_refused_before_a_weight_is_fetched() {
+    let world = World::new();
+    let (model, set) = places("qwen3-plt-relu");
+    world.hub.folder("acme/set", "", &set);
+    world.hub.folder("acme/model", "", &model);
+    const WEIGHTS: &str = "model.safetensors";
+    let with_weights = |repo: &str, change: &dyn Fn(&mut judged::Tensors)| {
+        folder_but(&world, repo, &model, &[WEIGHTS]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(WEIGHTS);
+        let mut tensors = judged::tensors(&model.join(WEIGHTS));
+        change(&mut tensors);
+        judged::write(&file, &tensors);
+        world.hub.file(repo, WEIGHTS, fs::read(&file).unwrap());
+    };
+    folder_but(&world, "acme/untied", &model, &["config.json"]);
+    let mut config: Value = serde_json::from_slice(&fs::read(model.join("config.json")).unwrap()).unwrap();
+    config["tie_word_embeddings"] = false.into();
+    world.hub.file("acme/untied", "config.json", config.to_string());
+    with_weights("acme/packed", &|all| all[3].1 = "F8_E4M3".into());
+    with_weights("acme/integers", &|all| all[3].1 = "I32".into());
+    with_weights("acme/headless", &|all| all.retain(|(name, ..)| !name.contains("embed_tokens")));
+    with_weights("acme/more", &|all| all.push(("model.extra".into(), "F32".into(), vec![1])));
+    for (repo, part) in [
+        ("acme/untied", "lm_head.weight"),
+        ("acme/packed", "FP8 (F8_E4M3)"),
+        ("acme/integers", "has type I32"),
+        ("acme/headless", "model.embed_tokens.weight"),
+        ("acme/more", "`model.extra` is not part"),
+    ] {
+        let both = ["-m", repo, "-t", "acme/set", "-p", "x"];
+        let says = ["/main/model.safetensors", part];
+        refused_ahead(&world, &[&["attribute"], &both[..]].concat(), &[part]);
+        refused_ahead(&world, &[&["attribute", "--dry-run"], &both[..]].concat(), &[part]);
+        refused_ahead(&world, &[&["doctor"], &both[..]].concat(), &[part]);
+        refused_ahead(&world, &[&["generate"], &both[..]].concat(), &[part]);
+        refused_ahead(&world, &["download", "-m", repo, "-t", "acme/set"], &[part]);
+        refused_ahead(&world, &["download", "-m", repo], &[part]);
+        if repo != "acme/untied" && repo != "acme/headless" {
+            refused_ahead(&world, &["download", "-m", repo], &says);
+        }
+        let blobs =
+            world.home.path().join("hf/hub").join(format!("models--{}/blobs", repo.replace('/', "--")));
+        let largest = fs::read_dir(blobs).unwrap().map(|blob| blob.unwrap().metadata().unwrap().len()).max();
+        assert!(largest.unwrap() < 100_000, "{repo}");
+    }
+    // Sets alike: a tensor missing, a tensor of another type, another width.
+    for (repo, change, part) in [
+        (
+            "acme/no-encoder",
+            (|all| all.retain(|(name, ..)| name != "W_enc")) as fn(&mut judged::Tensors),
+            "no tensor `W_enc`",
+        ),
+        (
+            "acme/wrong-type",
+            |all| all.iter_mut().for_each(|(_, dtype, _)| *dtype = "I32".into()),
+            "has type I32",
+        ),
+        (
+            "acme/wrong-width",
+            |all| all.iter_mut().for_each(|(.., shape)| *shape.last_mut().unwrap() += 8),
+            "expected",
+        ),
+    ] {
+        folder_but(&world, repo, &set, &["layer_2.safetensors"]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("layer_2.safetensors");
+        let mut tensors = judged::tensors(&set.join("layer_2.safetensors"));
+        change(&mut tensors);
+        judged::write(&file, &tensors);
+        world.hub.file(repo, "layer_2.safetensors", fs::read(&file).unwrap());
+        let both = ["-m", "acme/model", "-t", repo, "-p", "x"];
+        let says = [part, "layer_2.safetensors"];
+        refused_ahead(&world, &[&["attribute"], &both[..]].concat(), &says);
+        refused_ahead(&world, &[&["attribute", "--dry-run"], &both[..]].concat(), &says);
+        refused_ahead(&world, &[&["doctor"], &both[..]].concat(), &says);
+        refused_ahead(&world, &["download", "-m", "acme/model", "-t", repo], &says);
+        refused_ahead(&world, &["download", "-t", repo], &says);
+    }
+}
+
+/// The files of weights are chosen from a repository's list as from a folder.
+#[test]
+fn what_lies_on_the_hub_is_said() {
+    let world = World::new();
+    let (model, set) = places("qwen3-plt-relu");
+    world.hub.folder("acme/set", "", &set);
+    let args = |repo: &'static str| {
+        ["attribute", "-t", "acme/set", "-p", "The ship", "--max-feature-nodes", "0", "-m", repo]
+    };
+    let index = json!({"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}});
+    world.hub.folder("acme/stale", "", &model);
+    world.hub.file("acme/stale", "model.safetensors.index.json", index.to_string());
+    let output = world.run(&args("acme/stale"));
+    let stderr = text(&output.stderr);
+    assert!(
+        output.status.success() && stderr.contains("note: acme/stale/model.safetensors.index.json"),
+        "{stderr}"
+    );
+    folder_but(&world, "acme/part", &model, &["model.safetensors"]);
+    world.hub.file("acme/part", "model.safetensors.index.json", index.to_string());
+    world.hub.file("acme/part", "model-00002-of-00002.safetensors", vec![0; 100]);
+    let missing =
+        ["acme/part/model.safetensors.index.json", "model-00001-of-00002.safetensors, but that is not there"];
+    refused_ahead(&world, &args("acme/part"), &missing);
+    refused_ahead(&world, &["download", "-m", "acme/part"], &missing);
+    folder_but(&world, "acme/pickles", &model, &["model.safetensors"]);
+    world.hub.file("acme/pickles", "pytorch_model.bin", vec![0; 100]);
+    refused_ahead(
+        &world,
+        &args("acme/pickles"),
+        &["acme/pickles: no model.safetensors", "pickles", "hint: convert it"],
+    );
+    world.hub.file("acme/adapter", "adapter_config.json", r#"{"base_model_name_or_path": "acme/base"}"#);
+    world.hub.file("acme/adapter", "adapter_model.safetensors", vec![0; 100]);
+    refused_ahead(
+        &world,
+        &args("acme/adapter"),
+        &["acme/adapter: no config.json", "changes to acme/base", "hint: merge"],
+    );
+    refused_ahead(
+        &world,
+        &args("acme/set"),
+        &["acme/set: a transcoder set, expected a model", "hint: give the set with -t"],
+    );
+    world.hub.folder("acme/deep", "inner/", &model);
+    refused_ahead(&world, &args("acme/deep"), &["models: inner", "such as `inner`"]);
 }

@@ -20,6 +20,7 @@ mod hub_plans;
 mod hub_shared;
 mod interventions;
 mod joint;
+mod judged;
 mod language;
 mod layouts;
 mod linearity;

@@ -4,14 +4,14 @@ use circuit_attribution::AttributionError;
 use circuit_format::FormatError;
 use circuit_graph::GraphError;
 use circuit_intervention::InterventionError;
-use circuit_model::ModelError;
 use circuit_model::text::TextError;
 use circuit_model::tokenizer::TokenizerError;
+use circuit_model::{ModelError, SpecError};
 use circuit_replacement::ReplacementError;
 use circuit_torch::TorchError;
 use circuit_torch::runtime::RuntimeError;
 use circuit_train::TrainError;
-use circuit_transcoder::TranscoderError;
+use circuit_transcoder::{TranscoderError, TranscoderSet};
 
 /// Exit codes; `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +50,6 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
-    }
-
-    /// A hint where there is no better one yet.
-    pub(crate) fn hint_if_none(self, hint: &str) -> Self {
-        if self.hint.is_none() { self.hint(hint) } else { self }
     }
 
     /// A file of a graph that cannot be read.
@@ -139,7 +134,18 @@ impl From<ModelError> for Failure {
             | ModelError::UnusedTensor { .. } => {
                 failure.hint("config.json and the checkpoint describe different models")
             }
-            _ => failure,
+            ModelError::NoModel { ref path, .. } if TranscoderSet::is_in(path) => {
+                failure.hint("that folder holds a transcoder set: give it with -t, and its model with -m")
+            }
+            ModelError::Spec(SpecError::Missing { ref path, .. })
+                if path.parent().is_some_and(TranscoderSet::is_in) =>
+            {
+                failure.hint("that folder holds a transcoder set: give it with -t, and its model with -m")
+            }
+            ref error => match error.advice() {
+                Some(advice) => failure.hint(advice),
+                None => failure,
+            },
         }
     }
 }

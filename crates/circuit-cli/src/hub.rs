@@ -7,16 +7,19 @@ mod ahead;
 mod bars;
 mod coming;
 mod environment;
+mod listing;
 
 use crate::failure::{Code, Failure};
-use crate::say::say;
+use crate::say::{say, say_notices};
 pub(crate) use ahead::Ahead;
 use bars::Bars;
 use circuit_hub::{Fetched, Hub, HubError, HubFile, HubName, RepoId, Revision, Snapshot};
+use circuit_model::weight_files::{CONFIG, INDEX, Listing, ModelFiles, no_config};
 use circuit_model::{IgnoredPositions, KnownAs};
 use circuit_transcoder::{SetFolder, SetOutline};
 pub(crate) use coming::Coming;
 pub(crate) use environment::user_cache;
+use listing::OnHub;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,9 +29,6 @@ use std::rc::Rc;
 const SHORTCUTS: [(&str, &str); 2] =
     [("gemma", "mntss/gemma-scope-transcoders"), ("llama", "mntss/transcoder-Llama-3.2-1B")];
 
-const CONFIG: &str = "config.json";
-const INDEX: &str = "model.safetensors.index.json";
-const WEIGHTS: &str = "model.safetensors";
 /// What a tokenizer is made of and what says which tokens end a text, as far as it is there.
 const TOKENIZER: [&str; 7] = [
     "tokenizer.json",
@@ -114,7 +114,8 @@ impl Finder {
     /// A model and a set, fetched together. Without a model it is the one that the set names.
     pub(crate) fn pair(&self, model: Option<&str>, set: &str) -> Result<(FoundModel, FoundSet), Failure> {
         let (model, set, wanted) = self.seek_pair(model, set)?;
-        self.fetch(&wanted)?;
+        let sought = Sought { model: Some(model.clone()), set: Some(set.clone()), wanted };
+        self.fetch_judged(&sought)?;
         Ok((model, set))
     }
 
@@ -139,7 +140,7 @@ impl Finder {
         complete: bool,
     ) -> Result<(Option<FoundModel>, Option<FoundSet>), Failure> {
         let sought = self.seek(model, set, complete)?;
-        self.fetch(&sought.wanted)?;
+        self.fetch_judged(&sought)?;
         Ok((sought.model, sought.set))
     }
 
@@ -221,12 +222,9 @@ impl Finder {
             Place::Hub(name) => name,
         };
         let snapshot = self.snapshot(&name.repo, &name.revision())?;
-        let has = |file: &str| snapshot.files.contains_key(&name.file(file));
-        if need != Need::Tokenizer && !has(CONFIG) {
-            let missing = snapshot.file(&name.file(CONFIG)).map(drop).map_err(Failure::from).err();
-            let missing =
-                missing.unwrap_or_else(|| Failure::new(Code::Input, format!("{name}: no {CONFIG}")));
-            return Err(missing.hint_if_none("a model has a config.json; is this a transcoder set?"));
+        let listing = OnHub { finder: self, snapshot: &snapshot, name: &name };
+        if need != Need::Tokenizer && !listing.has(CONFIG) {
+            return Err(self.no_model(&listing));
         }
         let mut files: Vec<String> = match need {
             Need::Config => vec![CONFIG.into()],
@@ -234,7 +232,9 @@ impl Finder {
             Need::All => vec![CONFIG.into(), "tokenizer.json".into()],
         };
         if need != Need::Config {
-            files.extend(TOKENIZER[1..].iter().filter(|file| has(file)).map(|file| (*file).to_owned()));
+            files.extend(
+                TOKENIZER[1..].iter().filter(|file| listing.has(file)).map(|file| (*file).to_owned()),
+            );
             // Further chat templates stand in a folder, under names of their own.
             let within = snapshot.files.keys().filter_map(|file| name.within(file));
             let further =
@@ -242,30 +242,29 @@ impl Finder {
             files.extend(further.map(str::to_owned));
         }
         if need == Need::All {
-            match has(INDEX) {
-                true => {
-                    files.push(INDEX.into());
-                    files.extend(self.index(&snapshot, &name)?);
-                }
-                false => files.push(WEIGHTS.into()),
-            }
+            let ModelFiles { weights, by_index, notices } = ModelFiles::find(&listing)?;
+            say_notices(&notices);
+            files.extend(by_index.then(|| INDEX.to_owned()));
+            files.extend(weights);
         }
         wanted.extend(files.iter().map(|file| (Rc::clone(&snapshot), name.file(file))));
         let folder = below(snapshot.folder(), &name.folder);
         Ok(FoundModel { folder, name: Some(name), of_set: None })
     }
 
-    /// The files that an index of weights names.
-    fn index(&self, snapshot: &Rc<Snapshot>, name: &HubName) -> Result<Vec<String>, Failure> {
-        let path = self.quietly(&[(Rc::clone(snapshot), name.file(INDEX))])?.swap_remove(0);
-        let bad = |reason: &str| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
-        let text = std::fs::read(&path).map_err(|e| bad(&e.to_string()))?;
-        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(&e.to_string()))?;
-        let map = value["weight_map"].as_object().ok_or_else(|| bad("no object `weight_map`"))?;
-        let mut files: Vec<_> = map.values().filter_map(|file| file.as_str().map(str::to_owned)).collect();
-        files.sort();
-        files.dedup();
-        Ok(files)
+    /// A folder of a repository that holds no model.
+    fn no_model(&self, listing: &OnHub<'_>) -> Failure {
+        let OnHub { name, snapshot, .. } = listing;
+        if snapshot.from_cache {
+            // The cache may lack what the hub has.
+            let missing = snapshot.file(&name.file(CONFIG)).map(drop).map_err(Failure::from).err();
+            return missing.unwrap_or_else(|| no_config(listing));
+        }
+        match configs_of(name, snapshot).is_empty() {
+            true => no_config(listing),
+            false => Failure::new(Code::Input, format!("{name}: a transcoder set, expected a model"))
+                .hint("give the set with -t and its model with -m"),
+        }
     }
 
     /// A set's config.

@@ -136,7 +136,9 @@ impl Hub {
         if text.len() as u64 > LARGEST_LISTING {
             return Err(bad(format!("it is longer than {LARGEST_LISTING} bytes")));
         }
-        let listing: Listing = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
+        let listing: Listing = serde_json::from_slice(&text).map_err(|e| {
+            bad(format!("expected the JSON list of a repository's files, with `sha` and `siblings`: {e}"))
+        })?;
         if !is_commit(&listing.sha) {
             return Err(bad(format!("`{}` is no commit", listing.sha)));
         }

@@ -10,10 +10,24 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ModelError {
     /// No such folder.
-    #[error("{}: no such model folder", path.display())]
+    #[error("{}: {}", path.display(), no_folder(*is_file))]
     NoFolder {
         /// The folder.
         path: PathBuf,
+        /// Whether there is a file of that name.
+        is_file: bool,
+    },
+    /// A folder without the files of a model.
+    #[error("{}: no {}; {there}", path.display(), files.join(" or "))]
+    NoModel {
+        /// The folder.
+        path: PathBuf,
+        /// The files of which one is needed.
+        files: &'static [&'static str],
+        /// What there is instead, as the end of a sentence.
+        there: String,
+        /// What to do.
+        advice: Option<String>,
     },
     /// The config is not understood.
     #[error(transparent)]
@@ -21,7 +35,7 @@ pub enum ModelError {
     /// A tensor file, or LibTorch.
     #[error(transparent)]
     Torch(#[from] TorchError),
-    /// A damaged index of shards.
+    /// An index of weight files that is damaged, or names files that are not there.
     #[error("{}: {reason}", path.display())]
     Index {
         /// The index.
@@ -36,6 +50,18 @@ pub enum ModelError {
         path: PathBuf,
         /// The tensor.
         name: String,
+    },
+    /// Weights in a form that is not read.
+    #[error("{}: tensor `{tensor}` is that of {form}, which is not supported", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// A tensor by which it was recognised.
+        tensor: String,
+        /// What it is.
+        form: String,
+        /// What to do.
+        advice: String,
     },
     /// A tensor that the description asks for and the family has no name for.
     #[error("the description asks for {part}, for which this family's checkpoints have no name")]
@@ -120,4 +146,23 @@ pub enum ModelError {
         /// Shape at the site.
         expected: Vec<i64>,
     },
+}
+
+fn no_folder(is_file: bool) -> &'static str {
+    match is_file {
+        true => "a file, expected a model's folder: the one with config.json and the weights",
+        false => "no such model folder",
+    }
+}
+
+impl ModelError {
+    /// What can be done about it, where that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            Self::NoModel { advice, .. } => advice.as_deref(),
+            Self::Packed { advice, .. } => Some(advice),
+            _ => None,
+        }
+    }
 }

@@ -8,6 +8,7 @@
 
 mod cache;
 pub mod chat;
+mod checkpoint;
 mod config;
 mod error;
 mod family;
@@ -18,13 +19,16 @@ mod model;
 mod names;
 mod norm;
 mod packed;
+mod packings;
 mod pattern;
 mod rope;
 mod sampling;
 mod score_reads;
+mod shapes;
 pub mod spec;
 pub mod text;
 pub mod tokenizer;
+pub mod weight_files;
 
 pub use cache::KvCache;
 pub use config::SpecError;

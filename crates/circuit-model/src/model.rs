@@ -4,13 +4,13 @@
 //! stay where the file map is, unless their type or device must change.
 
 use crate::ModelError;
-use crate::config::HfConfig;
-use crate::family;
+use crate::checkpoint::Checkpoint;
 use crate::mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
-use crate::names::{BlockPart, Checkpoint, Linear, NormPlace, Part, WeightSizes, WeightSource};
+use crate::names::{BlockPart, Linear, NormPlace, Part, WeightSizes, WeightSource};
 use crate::norm::{Norm, Projection};
-use crate::spec::{Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormSpec};
-use circuit_index::{Layer, TokenId};
+use crate::spec::{LayerSpec, ModelSpec, NormSpec};
+use crate::weight_files;
+use circuit_index::{Layer, Notice, TokenId};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +25,7 @@ pub struct Model {
     pub(crate) identity: Arc<()>,
     kind: Kind,
     device: Device,
+    notices: Vec<Notice>,
     /// `[d_vocab, d_model]`.
     pub(crate) W_E: Tensor,
     /// `[n_ctx, d_model]`.
@@ -85,18 +86,21 @@ impl Model {
     /// Opens a checkpoint folder as the Hugging Face hub lays it out: `config.json` and safetensors, whole or in shards.
     ///
     /// # Errors
-    /// If the config is not understood in full, or a tensor is missing, unused, or has another shape.
+    /// If the config is not understood in full, or a tensor is missing, unused, or has another shape or type than described.
+    /// All of this is judged by the headers, before a weight is read; [`Model::check`] judges alike.
     pub fn open(folder: &Path, kind: Kind, device: Device) -> Result<Self, ModelError> {
-        if !folder.is_dir() {
-            return Err(ModelError::NoFolder { path: folder.into() });
-        }
-        let config = HfConfig::open(folder)?;
-        let (spec, map) = family::describe(&config)?;
-        let mut checkpoint = Checkpoint::open(folder, &spec, map)?;
-        let tied = spec.unembed.tied;
-        let model = Self::new(spec, &mut checkpoint, kind, device)?;
-        checkpoint.finish(tied)?;
-        Ok(model)
+        let (spec, mut checkpoint) = Checkpoint::of(folder)?;
+        let notices = checkpoint.take_notices();
+        Ok(Self { notices, ..Self::new(spec, &mut checkpoint, kind, device)? })
+    }
+
+    /// Judges a checkpoint folder as [`Model::open`] does, by its config and the headers of its files alone. Gives what the
+    /// opened model's [`Model::notices`] would say.
+    ///
+    /// # Errors
+    /// As [`Model::open`], but for weights that cannot be brought to the wanted type or device.
+    pub fn check(folder: &Path) -> Result<Vec<Notice>, ModelError> {
+        Ok(Checkpoint::of(folder)?.1.take_notices())
     }
 
     /// The description in a folder's `config.json`, without touching weights.
@@ -104,10 +108,7 @@ impl Model {
     /// # Errors
     /// If the config is not understood in full.
     pub fn describe(folder: &Path) -> Result<ModelSpec, ModelError> {
-        if !folder.is_dir() {
-            return Err(ModelError::NoFolder { path: folder.into() });
-        }
-        Ok(family::describe(&HfConfig::open(folder)?)?.0)
+        Ok(weight_files::described(folder)?.0)
     }
 
     /// What a checkpoint that belongs to a folder's `config.json` calls these tensors: for writing one.
@@ -115,7 +116,7 @@ impl Model {
     /// # Errors
     /// If the config is not understood in full, or the layout holds one of them otherwise than it is used.
     pub fn checkpoint_names(folder: &Path, parts: &[Part]) -> Result<Vec<String>, ModelError> {
-        let (_, map) = family::describe(&HfConfig::open(folder)?)?;
+        let (_, map) = weight_files::described(folder)?;
         let name =
             |part: &Part| map.name(*part).ok_or_else(|| ModelError::Undescribed { part: part.to_string() });
         parts.iter().map(name).collect()
@@ -124,10 +125,10 @@ impl Model {
     /// What a folder's weights will need in a type and on a device, from the headers of its files alone.
     ///
     /// # Errors
-    /// If the config is not understood in full, or a header cannot be read.
+    /// As [`Model::check`].
     pub fn sizes(folder: &Path, kind: Kind, device: Device) -> Result<WeightSizes, ModelError> {
-        let (spec, map) = family::describe(&HfConfig::open(folder)?)?;
-        Checkpoint::open(folder, &spec, map)?.sizes(&spec, kind, device)
+        let (spec, checkpoint) = Checkpoint::of(folder)?;
+        Ok(checkpoint.sizes(&spec, kind, device))
     }
 
     /// A described model with weights from anywhere.
@@ -140,29 +141,20 @@ impl Model {
         kind: Kind,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let mut loader = Loader { source, kind, device };
-        let (d, vocab) = (spec.d_model as i64, spec.d_vocab as i64);
-        let W_E = loader.tensor(Part::Embed, &[vocab, d])?;
-        let W_pos = match spec.embed.learned_positions {
-            true => Some(loader.tensor(Part::PosEmbed, &[spec.n_ctx as i64, d])?),
-            false => None,
-        };
+        let mut loader = Loader { spec: &spec, source, kind, device };
+        let W_E = loader.tensor(Part::Embed)?;
+        let W_pos = loader.optional(Part::PosEmbed)?;
         let blocks = spec.layers.iter().enumerate();
         let blocks =
-            blocks.map(|(l, layer)| loader.block(Layer::from(l), layer, d)).collect::<Result<_, _>>()?;
-        let final_norm = loader.norm(spec.final_norm, d, |bias| match bias {
-            false => Part::FinalNormGain,
-            true => Part::FinalNormBias,
-        })?;
-        let W_U = match spec.unembed.tied {
-            true => W_E.shallow_clone(),
-            false => loader.tensor(Part::Unembed, &[vocab, d])?,
-        };
+            blocks.map(|(l, layer)| loader.block(Layer::from(l), layer)).collect::<Result<_, _>>()?;
+        let final_norm = loader.norm(spec.final_norm, [Part::FinalNormGain, Part::FinalNormBias])?;
+        let W_U = loader.optional(Part::Unembed)?.unwrap_or_else(|| W_E.shallow_clone());
         Ok(Self {
             spec,
             identity: Arc::new(()),
             kind,
             device,
+            notices: Vec::new(),
             W_E,
             W_pos,
             blocks,
@@ -176,6 +168,12 @@ impl Model {
     #[must_use]
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// What was noticed when the model was opened.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// The type of the weights.
@@ -337,108 +335,119 @@ impl TokenBatch {
 
 /// Takes parts from a source and brings them to the wanted type and device.
 struct Loader<'a> {
+    spec: &'a ModelSpec,
     source: &'a mut dyn WeightSource,
     kind: Kind,
     device: Device,
 }
 
 impl Loader<'_> {
-    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
-        let tensor = self.source.tensor(part, shape)?;
+    /// A tensor that the described model has.
+    fn tensor(&mut self, part: Part) -> Result<Tensor, ModelError> {
+        self.optional(part)?.ok_or_else(|| ModelError::Undescribed { part: part.to_string() })
+    }
+
+    /// A tensor, if the described model has it.
+    fn optional(&mut self, part: Part) -> Result<Option<Tensor>, ModelError> {
+        let Some(shape) = self.spec.shape_of(part) else { return Ok(None) };
+        let tensor = self.source.tensor(part, &shape)?;
         debug_assert_eq!(tensor.size(), shape, "{part}");
         let ready = tensor.f_to_device(self.device).and_then(|t| t.f_to_kind(self.kind));
         let ready = ready.map_err(circuit_torch::TorchError::from)?;
         if ready.device() != tensor.device() || ready.kind() != tensor.kind() {
             circuit_torch::release(&tensor); // A copy was made; the file's pages are needed no more.
         }
-        Ok(ready)
+        Ok(Some(ready))
     }
 
-    fn norm(&mut self, spec: NormSpec, width: i64, part: impl Fn(bool) -> Part) -> Result<Norm, ModelError> {
-        let weight = self.tensor(part(false), &[width])?;
-        let bias = match spec.kind {
-            NormKind::Rms => None,
-            NormKind::Layer => Some(self.tensor(part(true), &[width])?),
-        };
+    fn norm(&mut self, spec: NormSpec, [gain, bias]: [Part; 2]) -> Result<Norm, ModelError> {
+        let (weight, bias) = (self.tensor(gain)?, self.optional(bias)?);
         Ok(Norm::new(spec, &weight, bias.as_ref()))
     }
 
-    fn block(&mut self, layer: Layer, spec: &LayerSpec, d: i64) -> Result<Block, ModelError> {
-        let part = |part| Part::Block(layer, part);
-        let (attn, mlp) = (&spec.attn, &spec.mlp);
-        let (d_head, d_mlp) = (attn.d_head as i64, mlp.d_mlp as i64);
-        let (q, kv) = (attn.n_heads as i64 * d_head, attn.n_kv_heads as i64 * d_head);
+    /// A projection, if the described model has it.
+    fn projection(&mut self, layer: Layer, linear: Linear) -> Result<Option<Projection>, ModelError> {
+        let part = |bias| Part::Block(layer, BlockPart::Linear(linear, bias));
+        let Some(weight) = self.optional(part(false))? else { return Ok(None) };
+        Ok(Some(Projection { weight, bias: self.optional(part(true))? }))
+    }
 
-        let mut linear = |which, out: i64, input: i64, bias: bool| -> Result<Projection, ModelError> {
-            let weight = self.tensor(part(BlockPart::Linear(which, false)), &[out, input])?;
-            let bias = match bias {
-                true => Some(self.tensor(part(BlockPart::Linear(which, true)), &[out])?),
-                false => None,
-            };
-            Ok(Projection { weight, bias })
-        };
+    /// A projection that every model has.
+    fn needed(&mut self, layer: Layer, linear: Linear) -> Result<Projection, ModelError> {
+        let part = Part::Block(layer, BlockPart::Linear(linear, false));
+        self.projection(layer, linear)?.ok_or_else(|| ModelError::Undescribed { part: part.to_string() })
+    }
+
+    fn block(&mut self, layer: Layer, spec: &LayerSpec) -> Result<Block, ModelError> {
         let [q, k, v, out] = [
-            linear(Linear::Q, q, d, attn.qkv_bias)?,
-            linear(Linear::K, kv, d, attn.qkv_bias)?,
-            linear(Linear::V, kv, d, attn.qkv_bias)?,
-            linear(Linear::O, d, q, attn.out_bias)?,
+            self.needed(layer, Linear::Q)?,
+            self.needed(layer, Linear::K)?,
+            self.needed(layer, Linear::V)?,
+            self.needed(layer, Linear::O)?,
         ];
-        let mlp = match mlp.experts {
+        let mlp = match spec.mlp.experts {
             None => Mlp::Dense(MlpWeights {
-                gate: match mlp.gate {
-                    Gate::None => None,
-                    Gate::Linear | Gate::Clamped { .. } => Some(linear(Linear::Gate, d_mlp, d, mlp.bias)?),
-                },
-                input: linear(Linear::In, d_mlp, d, mlp.bias)?,
-                out: linear(Linear::Out, d, d_mlp, mlp.bias)?,
+                gate: self.projection(layer, Linear::Gate)?,
+                input: self.needed(layer, Linear::In)?,
+                out: self.needed(layer, Linear::Out)?,
             }),
             Some(experts) => Mlp::Experts {
-                router: linear(Linear::Router, experts.n_experts as i64, d, true)?,
-                experts: (0..experts.n_experts)
-                    .map(|expert| self.expert(layer, expert, mlp, d))
-                    .collect::<Result<_, _>>()?,
+                router: self.needed(layer, Linear::Router)?,
+                experts: (0..experts.n_experts).map(|e| self.expert(layer, e)).collect::<Result<_, _>>()?,
             },
         };
-        let sinks = match attn.sinks {
-            true => Some(self.tensor(part(BlockPart::Sinks), &[attn.n_heads as i64])?),
-            false => None,
+        let sinks = self.optional(Part::Block(layer, BlockPart::Sinks))?;
+        let mut norm = |spec, place| {
+            self.norm(spec, [false, true].map(|bias| Part::Block(layer, BlockPart::Norm(place, bias))))
         };
-
-        let mut norm = |spec, width, place| self.norm(spec, width, |bias| part(BlockPart::Norm(place, bias)));
-        let qk_norm = match attn.qk_norm {
-            Some(spec) => Some([norm(spec, d_head, NormPlace::Q)?, norm(spec, d_head, NormPlace::K)?]),
+        let qk_norm = match spec.attn.qk_norm {
+            Some(spec) => Some([norm(spec, NormPlace::Q)?, norm(spec, NormPlace::K)?]),
             None => None,
         };
         let norms = &spec.norms;
         Ok(Block {
             spec: spec.clone(),
-            attn_norm: norm(norms.attn(), d, NormPlace::Attn)?,
+            attn_norm: norm(norms.attn(), NormPlace::Attn)?,
             attn: Attention { q, k, v, out, qk_norm, sinks },
-            attn_post_norm: norms.attn_post().map(|s| norm(s, d, NormPlace::AttnPost)).transpose()?,
-            mlp_norm: norm(norms.mlp(), d, NormPlace::Mlp)?,
+            attn_post_norm: norms.attn_post().map(|s| norm(s, NormPlace::AttnPost)).transpose()?,
+            mlp_norm: norm(norms.mlp(), NormPlace::Mlp)?,
             mlp,
-            mlp_post_norm: norms.mlp_post().map(|s| norm(s, d, NormPlace::MlpPost)).transpose()?,
+            mlp_post_norm: norms.mlp_post().map(|s| norm(s, NormPlace::MlpPost)).transpose()?,
         })
     }
-    fn expert(&mut self, layer: Layer, expert: usize, spec: &MlpSpec, d: i64) -> Result<Expert, ModelError> {
-        let mut linear = |which, out: i64, input: i64| -> Result<ExpertProjection, ModelError> {
-            let part = |bias| Part::Block(layer, BlockPart::Expert(expert, which, bias));
-            let weight = self.source.matrix(part(false), [out, input])?.to(self.kind, self.device);
-            let weight = weight.map_err(circuit_torch::TorchError::from)?;
-            let bias = match spec.bias {
-                true => Some(self.tensor(part(true), &[out])?),
-                false => None,
-            };
-            Ok(ExpertProjection { weight, bias })
-        };
-        let d_mlp = spec.d_mlp as i64;
+
+    fn expert(&mut self, layer: Layer, expert: usize) -> Result<Expert, ModelError> {
         Ok(Expert {
-            gate: match spec.gate {
-                Gate::None => None,
-                Gate::Linear | Gate::Clamped { .. } => Some(linear(Linear::Gate, d_mlp, d)?),
-            },
-            input: linear(Linear::In, d_mlp, d)?,
-            out: linear(Linear::Out, d, d_mlp)?,
+            gate: self.expert_projection(layer, expert, Linear::Gate)?,
+            input: self.needed_of_expert(layer, expert, Linear::In)?,
+            out: self.needed_of_expert(layer, expert, Linear::Out)?,
         })
+    }
+
+    /// A projection of an expert, if the described model has it.
+    fn expert_projection(
+        &mut self,
+        layer: Layer,
+        expert: usize,
+        linear: Linear,
+    ) -> Result<Option<ExpertProjection>, ModelError> {
+        let part = |bias| Part::Block(layer, BlockPart::Expert(expert, linear, bias));
+        let Some(shape) = self.spec.shape_of(part(false)) else { return Ok(None) };
+        let &[out, input] = shape.as_slice() else { unreachable!("the weight of a projection is [out, in]") };
+        let weight = self.source.matrix(part(false), [out, input])?.to(self.kind, self.device);
+        let weight = weight.map_err(circuit_torch::TorchError::from)?;
+        Ok(Some(ExpertProjection { weight, bias: self.optional(part(true))? }))
+    }
+
+    /// A projection that every expert has.
+    fn needed_of_expert(
+        &mut self,
+        layer: Layer,
+        expert: usize,
+        linear: Linear,
+    ) -> Result<ExpertProjection, ModelError> {
+        let part = Part::Block(layer, BlockPart::Expert(expert, linear, false));
+        let projection = self.expert_projection(layer, expert, linear)?;
+        projection.ok_or_else(|| ModelError::Undescribed { part: part.to_string() })
     }
 }

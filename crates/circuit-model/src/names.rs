@@ -1,17 +1,14 @@
 //! Which tensors a described model needs, and what a checkpoint calls them.
 //!
 //! [`Part`] is a tensor by its role; a family's [`WeightMap`] turns it into a name and a layout. [`WeightSource`] is
-//! whatever hands out parts: a [`Checkpoint`], or a test that makes random ones.
+//! whatever hands out parts: a checkpoint (`checkpoint.rs`), or a test that makes random ones. Shapes: `shapes.rs`.
 
 use crate::ModelError;
-use crate::packed::{BLOCK, Matrix, Mxfp4};
-use crate::spec::ModelSpec;
+use crate::packed::Matrix;
 use circuit_index::Layer;
-use circuit_torch::{Access, TensorStore};
-use serde_json::Value;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use tch::{Device, Kind, Tensor};
+use std::path::PathBuf;
+use tch::Tensor;
 
 /// A tensor of a model by its role. Projections are `[out, in]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,82 +174,9 @@ pub trait WeightSource {
     }
 }
 
-/// The safetensors of a model folder, read through a family's names.
-pub(crate) struct Checkpoint {
-    store: TensorStore,
-    map: WeightMap,
-    prefix: &'static str,
-    /// Widths of queries, keys and values per layer, to cut fused ones.
-    qkv: Vec<[i64; 3]>,
-    /// Experts per layer, to cut stacked ones.
-    n_experts: Vec<i64>,
-}
-
-impl Checkpoint {
-    pub(crate) fn open(folder: &Path, spec: &ModelSpec, map: WeightMap) -> Result<Self, ModelError> {
-        let store = TensorStore::open(folder, &weight_files(folder)?)?;
-        let has = |prefix: &&&str| store.contains(&format!("{prefix}{}", map.embed));
-        let prefix = map.prefixes.iter().find(has).copied().unwrap_or(map.prefixes[0]);
-        let widths = spec.layers.iter().map(|l| {
-            let (q, kv) = (l.attn.n_heads * l.attn.d_head, l.attn.n_kv_heads * l.attn.d_head);
-            [q as i64, kv as i64, kv as i64]
-        });
-        let n_experts = spec.layers.iter().map(|l| l.mlp.experts.map_or(0, |e| e.n_experts as i64));
-        Ok(Self { prefix, qkv: widths.collect(), n_experts: n_experts.collect(), store, map })
-    }
-
-    /// Refuses a checkpoint with tensors that the description does not use.
-    pub(crate) fn finish(&self, tied: bool) -> Result<(), ModelError> {
-        match self.store.unused().into_iter().find(|(_, name)| !self.is_left_alone(name, tied)) {
-            None => Ok(()),
-            Some((path, name)) => Err(ModelError::UnusedTensor { path: path.into(), name: name.into() }),
-        }
-    }
-
-    /// Whether a tensor is known to be none of the model's.
-    fn is_left_alone(&self, name: &str, tied: bool) -> bool {
-        self.map.ignored.iter().any(|end| name.ends_with(end))
-            || self.map.beside.iter().any(|start| name.starts_with(start))
-            || (tied && name.ends_with(self.map.unembed))
-    }
-
-    /// What becomes of the weights in a type and on a device.
-    pub(crate) fn sizes(
-        &self,
-        spec: &ModelSpec,
-        kind: Kind,
-        device: Device,
-    ) -> Result<WeightSizes, ModelError> {
-        let lengths = self.store.files().iter().map(|file| (file.path().to_owned(), file.len_bytes()));
-        let mut sizes = WeightSizes { files: lengths.collect(), ..WeightSizes::default() };
-        let embed = format!("{}{}", self.prefix, self.map.embed);
-        for header in self.store.headers().filter(|h| !self.is_left_alone(h.name, spec.unembed.tied)) {
-            sizes.read += header.bytes;
-            // Packed numbers stay packed.
-            let packed = header.kind == Some(Kind::Uint8);
-            let same = packed || header.kind == Some(kind);
-            if same && header.access == Access::Mapped && device == Device::Cpu {
-                sizes.mapped += header.bytes;
-                if header.name == embed && !spec.unembed.tied {
-                    sizes.rows_alone += header.bytes;
-                }
-            } else {
-                let width = if packed { 1 } else { kind.elt_size_in_bytes() as u64 };
-                sizes.allocated += header.numbers * width;
-                sizes.largest = sizes.largest.max(header.bytes);
-            }
-        }
-        Ok(sizes)
-    }
-
-    fn block_name(&self, layer: Layer, end: &str) -> String {
-        format!("{}{}{end}", self.prefix, self.map.block.replace("{}", &layer.to_string()))
-    }
-}
-
 impl WeightMap {
     /// The tensor that holds a part, and which of a fused one's three it is; none for an expert's part, or one that the family lacks.
-    fn stored(&self, prefix: &str, part: Part) -> Option<(String, Option<usize>)> {
+    pub(crate) fn stored(&self, prefix: &str, part: Part) -> Option<(String, Option<usize>)> {
         let end = |bias: bool| if bias { ".bias" } else { ".weight" };
         let block = |layer: Layer, end: &str| {
             format!("{prefix}{}{end}", self.block.replace("{}", &layer.to_string()))
@@ -302,150 +226,4 @@ impl WeightMap {
         let turned = self.transposed && matches!(part, Part::Block(_, BlockPart::Linear(_, false)));
         (cut.is_none() && !turned).then_some(name)
     }
-}
-
-impl WeightSource for Checkpoint {
-    fn tensor(&mut self, part: Part, shape: &[i64]) -> Result<Tensor, ModelError> {
-        let absent = || ModelError::Undescribed { part: part.to_string() };
-        if let Part::Block(layer, BlockPart::Expert(expert, linear, bias)) = part {
-            let (stacked, half) = self.stacked(layer, linear).ok_or_else(absent)?;
-            return self.expert(&stacked, half, (self.n_experts[layer.get()], expert), shape, bias);
-        }
-        let (name, cut) = self.map.stored(self.prefix, part).ok_or_else(absent)?;
-        if let Part::Block(layer, BlockPart::Linear(..)) = part {
-            return self.linear(&name, shape, cut.map(|i| (self.qkv[layer.get()], i)));
-        }
-        Ok(self.store.tensor(&name, shape)?)
-    }
-
-    fn matrix(&mut self, part: Part, shape: [i64; 2]) -> Result<Matrix, ModelError> {
-        if let Part::Block(layer, BlockPart::Expert(expert, linear, false)) = part
-            && let Some((stacked, half)) = self.stacked(layer, linear)
-            && self.store.contains(&format!("{stacked}_blocks"))
-            && shape[1] % BLOCK == 0
-        {
-            return self.packed_expert(&stacked, half, (self.n_experts[layer.get()], expert), shape);
-        }
-        Ok(Matrix::Plain(self.tensor(part, &shape)?))
-    }
-}
-
-impl Checkpoint {
-    /// A projection's weight or bias as `[out, …]`, cut out of a fused one and turned where the checkpoint asks for it.
-    fn linear(
-        &self,
-        name: &str,
-        shape: &[i64],
-        cut: Option<([i64; 3], usize)>,
-    ) -> Result<Tensor, ModelError> {
-        let mut stored = shape.to_vec();
-        if let Some((widths, _)) = cut {
-            stored[0] = widths.iter().sum();
-        }
-        let turned = self.map.transposed && stored.len() == 2;
-        if turned {
-            stored.swap(0, 1);
-        }
-        let mut tensor = self.store.tensor(name, &stored)?;
-        if turned {
-            tensor = tensor.f_transpose(0, 1).map_err(circuit_torch::TorchError::from)?;
-        }
-        if let Some((widths, i)) = cut {
-            let start = widths[..i].iter().sum();
-            tensor = tensor.f_narrow(0, start, widths[i]).map_err(circuit_torch::TorchError::from)?;
-        }
-        Ok(tensor)
-    }
-}
-
-/// Which rows of a stacked tensor belong to a projection: all, or every second one from this.
-type Half = Option<i64>;
-
-impl Checkpoint {
-    /// The stacked tensor that holds an expert's projection, and which of its rows do.
-    fn stacked(&self, layer: Layer, linear: Linear) -> Option<(String, Half)> {
-        let experts = self.map.experts.as_ref()?;
-        let (name, half) = match linear {
-            Linear::Gate => (experts.gate_and_in, Some(0)),
-            Linear::In => (experts.gate_and_in, Some(1)),
-            Linear::Out => (experts.out, None),
-            _ => return None,
-        };
-        Some((self.block_name(layer, name), half))
-    }
-
-    /// A plain matrix or a bias of one expert (of so many) as `[out, …]`.
-    fn expert(
-        &self,
-        stacked: &str,
-        half: Half,
-        (n_experts, expert): (i64, usize),
-        shape: &[i64],
-        bias: bool,
-    ) -> Result<Tensor, ModelError> {
-        let rows = rows_of(shape[0], half);
-        let (name, stored) = match bias {
-            true => (format!("{stacked}_bias"), vec![n_experts, rows]),
-            false => (stacked.to_owned(), vec![n_experts, shape[1], rows]),
-        };
-        let tensor = self.store.tensor(&name, &stored)?;
-        let pick = || {
-            let tensor = tensor.f_get(expert as i64)?;
-            pick_half(if bias { tensor } else { tensor.f_tr()? }, half)
-        };
-        Ok(pick().map_err(circuit_torch::TorchError::from)?)
-    }
-
-    /// A packed matrix of one expert (of so many).
-    fn packed_expert(
-        &self,
-        stacked: &str,
-        half: Half,
-        (n_experts, expert): (i64, usize),
-        [out, input]: [i64; 2],
-    ) -> Result<Matrix, ModelError> {
-        let rows = rows_of(out, half);
-        let n_blocks = input / BLOCK;
-        let blocks =
-            self.store.bytes(&format!("{stacked}_blocks"), &[n_experts, rows, n_blocks, BLOCK / 2])?;
-        let scales = self.store.bytes(&format!("{stacked}_scales"), &[n_experts, rows, n_blocks])?;
-        let pick = |tensor: &Tensor| pick_half(tensor.f_get(expert as i64)?, half);
-        let packed = pick(&blocks).and_then(|blocks| Ok(Mxfp4 { blocks, scales: pick(&scales)? }));
-        Ok(Matrix::Mxfp4(packed.map_err(circuit_torch::TorchError::from)?))
-    }
-}
-
-fn rows_of(out: i64, half: Half) -> i64 {
-    if half.is_some() { 2 * out } else { out }
-}
-
-fn pick_half(tensor: Tensor, half: Half) -> Result<Tensor, tch::TchError> {
-    match half {
-        Some(first) => tensor.f_slice(0, first, None::<i64>, 2),
-        None => Ok(tensor),
-    }
-}
-
-/// The safetensors files of a model folder: those of the index, or the single one.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let index = folder.join("model.safetensors.index.json");
-    let bad = |reason: &str| ModelError::Index { path: index.clone(), reason: reason.into() };
-    let text = match std::fs::read(&index) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec!["model.safetensors".into()]),
-        Err(e) => return Err(bad(&e.to_string())),
-    };
-    let value: Value = serde_json::from_slice(&text).map_err(|e| bad(&e.to_string()))?;
-    let map =
-        value.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no object `weight_map`"))?;
-    let mut files = std::collections::BTreeSet::new();
-    for (tensor, file) in map {
-        let file = file.as_str().ok_or_else(|| bad(&format!("`{tensor}` names no file")))?;
-        // An index may only name files beside it.
-        if Path::new(file).components().count() != 1 || file == ".." {
-            return Err(bad(&format!("`{tensor}` lies in `{file}`, outside the folder")));
-        }
-        files.insert(PathBuf::from(file));
-    }
-    Ok(files.into_iter().collect())
 }

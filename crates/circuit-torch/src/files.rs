@@ -3,21 +3,16 @@
 //! [`TensorFile`] is one file, [`TensorStore`] a checkpoint of one or several. Nothing is read until a tensor's values
 //! are used. Not here: what the tensors mean, and any other file layout.
 
+use crate::headers::{START, too_short};
 use crate::pages::MappedFile;
-use crate::{Stored, TorchError, npz, shim};
-use safetensors::tensor::TensorInfo;
-use safetensors::{Dtype, SafeTensors};
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::recognise::recognised;
+use crate::{Stored, TorchError, npz, safetensors_header, shim};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
-
-/// A header larger than this is refused before it is parsed: real ones are far below.
-pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// A tensor of a file.
 pub(crate) struct Entry {
@@ -42,16 +37,34 @@ impl Entry {
     }
 }
 
-/// What is computed with, in words.
-const NUMBERS: &str = "F32, BF16, F16 or F64";
+/// What a tensor is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Numbers that are computed with.
+    Numbers,
+    /// Bytes, such as packed numbers.
+    Bytes,
+}
 
-fn is_number(kind: Kind) -> bool {
-    kind != Kind::Uint8
+impl Wanted {
+    fn accepts(self, kind: Kind) -> bool {
+        (kind == Kind::Uint8) == (self == Self::Bytes)
+    }
+
+    /// The types that do, as safetensors names them.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Numbers => "F32, BF16, F16 or F64",
+            Self::Bytes => "U8",
+        }
+    }
 }
 
 /// What a file's header says of a tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorHeader<'a> {
+    /// The file.
+    pub path: &'a Path,
     /// Its name.
     pub name: &'a str,
     /// The type of its numbers, as the file names it.
@@ -66,6 +79,71 @@ pub struct TensorHeader<'a> {
     pub bytes: u64,
     /// How they are reached.
     pub access: Access,
+}
+
+impl TensorHeader<'_> {
+    /// Whether the tensor has this shape and holds what is wanted. Gives the type of its numbers.
+    ///
+    /// # Errors
+    /// If it has another shape, or a type that is of no use.
+    pub fn check(&self, expected: &[i64], wanted: Wanted) -> Result<Kind, TorchError> {
+        let (path, name) = (self.path.to_owned(), self.name.to_owned());
+        if self.shape != expected {
+            return Err(TorchError::Shape {
+                path,
+                name,
+                found: self.shape.to_vec(),
+                expected: expected.to_vec(),
+            });
+        }
+        let usable = self.kind.filter(|&kind| wanted.accepts(kind));
+        let found = self.dtype.to_owned();
+        usable.ok_or_else(|| TorchError::Dtype { path, name, found, expected: wanted.in_words() })
+    }
+}
+
+/// The headers of a checkpoint's tensors by their names, to be judged before any value is read.
+#[derive(Clone, Debug)]
+pub struct Headers<'a> {
+    place: &'a Path,
+    tensors: BTreeMap<&'a str, TensorHeader<'a>>,
+}
+
+impl<'a> Headers<'a> {
+    /// The headers of tensors in a place, which messages about missing ones name.
+    #[must_use]
+    pub fn new(place: &'a Path, tensors: impl IntoIterator<Item = TensorHeader<'a>>) -> Self {
+        Self { place, tensors: tensors.into_iter().map(|header| (header.name, header)).collect() }
+    }
+
+    /// All of them, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = &TensorHeader<'a>> {
+        self.tensors.values()
+    }
+
+    /// Whether there is a tensor of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The header of one tensor.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn get(&self, name: &str) -> Result<&TensorHeader<'a>, TorchError> {
+        self.tensors.get(name).ok_or_else(|| TorchError::MissingTensor {
+            path: self.place.into(),
+            name: name.into(),
+            present: sample(self.tensors.keys().copied()),
+        })
+    }
+
+    /// The folder of the files.
+    #[must_use]
+    pub fn place(&self) -> &'a Path {
+        self.place
+    }
 }
 
 /// How the values of a tensor in a file are reached.
@@ -110,8 +188,8 @@ impl TensorFile {
         let bad = |reason: String| TorchError::Header { path: path.into(), reason };
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        if len < 8 {
-            return Err(bad(format!("it has {len} bytes; the header alone needs 8")));
+        if len == 0 {
+            return Err(bad(too_short(&[]))); // Nothing can be mapped.
         }
         let map = MappedFile::new(&file).map_err(io)?;
         let entries = match map.starts_with(npz::MAGIC) {
@@ -143,7 +221,7 @@ impl TensorFile {
     /// # Errors
     /// If it is missing, has another shape, or a type of number that no computation here uses.
     pub fn tensor(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
-        let (entry, kind) = self.checked(name, expected, NUMBERS, is_number)?;
+        let (entry, kind) = self.checked(name, expected, Wanted::Numbers)?;
         self.view(entry, kind)
     }
 
@@ -152,7 +230,7 @@ impl TensorFile {
     /// # Errors
     /// If it is missing, has another shape, or holds anything but bytes.
     pub fn bytes(&self, name: &str, expected: &[i64]) -> Result<Tensor, TorchError> {
-        let (entry, kind) = self.checked(name, expected, "U8", |kind| kind == Kind::Uint8)?;
+        let (entry, kind) = self.checked(name, expected, Wanted::Bytes)?;
         self.view(entry, kind)
     }
 
@@ -161,7 +239,7 @@ impl TensorFile {
     /// # Errors
     /// As there.
     pub fn stored(&self, name: &str, expected: &[i64]) -> Result<Stored, TorchError> {
-        let (entry, kind) = self.checked(name, expected, NUMBERS, is_number)?;
+        let (entry, kind) = self.checked(name, expected, Wanted::Numbers)?;
         match &entry.data {
             Data::Mapped(range) if !self.is_aligned(range, kind) => {
                 let mut sizes = entry.stored_shape();
@@ -177,18 +255,21 @@ impl TensorFile {
 
     /// What the header says of each tensor, sorted by name.
     pub fn headers(&self) -> impl Iterator<Item = TensorHeader<'_>> {
-        self.entries.iter().map(|(name, entry)| {
-            let numbers = entry.shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size as u64));
-            let (bytes, access) = match (&entry.data, entry.kind) {
-                (Data::Mapped(range), Some(kind)) if !self.is_aligned(range, kind) => {
-                    (range.len(), Access::Misaligned)
-                }
-                (Data::Mapped(range), _) => (range.len(), Access::Mapped),
-                (Data::Deflated { len, .. }, _) => (*len, Access::Deflated),
-            };
-            let (dtype, shape) = (entry.dtype.as_str(), entry.shape.as_slice());
-            TensorHeader { name, dtype, kind: entry.kind, shape, numbers, bytes: bytes as u64, access }
-        })
+        self.entries.iter().map(|(name, entry)| self.header(name, entry))
+    }
+
+    fn header<'a>(&'a self, name: &'a str, entry: &'a Entry) -> TensorHeader<'a> {
+        let numbers = entry.shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size as u64));
+        let (bytes, access) = match (&entry.data, entry.kind) {
+            (Data::Mapped(range), Some(kind)) if !self.is_aligned(range, kind) => {
+                (range.len(), Access::Misaligned)
+            }
+            (Data::Mapped(range), _) => (range.len(), Access::Mapped),
+            (Data::Deflated { len, .. }, _) => (*len, Access::Deflated),
+        };
+        let (dtype, shape) = (entry.dtype.as_str(), entry.shape.as_slice());
+        let (path, kind) = (self.path.as_path(), entry.kind);
+        TensorHeader { path, name, dtype, kind, shape, numbers, bytes: bytes as u64, access }
     }
 
     /// Length of the file in bytes.
@@ -201,32 +282,13 @@ impl TensorFile {
         (self.map.as_ptr() as usize + range.start).is_multiple_of(kind.elt_size_in_bytes())
     }
 
-    fn checked(
-        &self,
-        name: &str,
-        expected: &[i64],
-        wanted: &'static str,
-        accepts: fn(Kind) -> bool,
-    ) -> Result<(&Entry, Kind), TorchError> {
-        let entry = self.entries.get(name).ok_or_else(|| TorchError::MissingTensor {
+    fn checked(&self, name: &str, expected: &[i64], wanted: Wanted) -> Result<(&Entry, Kind), TorchError> {
+        let (name, entry) = self.entries.get_key_value(name).ok_or_else(|| TorchError::MissingTensor {
             path: self.path.clone(),
             name: name.into(),
-            present: sample(self.entries.keys()),
+            present: sample(self.entries.keys().map(String::as_str)),
         })?;
-        if entry.shape != expected {
-            return Err(TorchError::Shape {
-                path: self.path.clone(),
-                name: name.into(),
-                found: entry.shape.clone(),
-                expected: expected.to_vec(),
-            });
-        }
-        let kind = entry.kind.filter(|&kind| accepts(kind)).ok_or_else(|| TorchError::Dtype {
-            path: self.path.clone(),
-            name: name.into(),
-            found: entry.dtype.clone(),
-            expected: wanted,
-        })?;
+        let kind = self.header(name, entry).check(expected, wanted)?;
         Ok((entry, kind))
     }
 
@@ -261,82 +323,43 @@ where
 
 /// The tensors of a mapped safetensors file, all of which lie inside it.
 fn safetensors_entries(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
-    let header = u64::from_le_bytes(map[..8].try_into().expect("eight bytes"));
-    if header > MAX_HEADER_BYTES || header > map.len() as u64 - 8 {
-        return Err(format!("its header claims {header} bytes in a file of {}", map.len()));
-    }
-    let (header_len, metadata) = SafeTensors::read_metadata(map).map_err(|e| e.to_string())?;
-    let base = header_len + 8;
-    serde_json::from_slice::<DistinctNames>(&map[8..base]).map_err(|e| e.to_string())?;
-    let entry = |(name, info): (String, &TensorInfo)| {
-        let (start, end) = info.data_offsets;
-        let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
-        let shape = shape.map_err(|_| format!("tensor `{name}` has an absurd shape {:?}", info.shape))?;
-        let data = Data::Mapped(base + start..base + end);
-        let dtype = format!("{:?}", info.dtype);
-        Ok((name, Entry { kind: kind_of(info.dtype), dtype, shape, fortran: false, data }))
+    let &first = map.first_chunk().ok_or_else(|| too_short(map))?;
+    let instead = |reason: String| {
+        let start = &map[..map.len().min(START as usize)];
+        recognised(start).map_or(reason, str::to_owned)
     };
-    metadata.tensors().into_iter().map(entry).collect()
-}
-
-/// The names in a header, none of which comes twice: of two tensors of one name the library would take either.
-struct DistinctNames;
-
-impl<'de> Deserialize<'de> for DistinctNames {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = DistinctNames;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctNames, A::Error> {
-                let mut seen = BTreeSet::new();
-                while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
-                    if let Some(name) = seen.replace(name) {
-                        return Err(A::Error::custom(format_args!("tensor `{name}` stands there twice")));
-                    }
-                }
-                Ok(DistinctNames)
-            }
-        }
-        deserializer.deserialize_map(Names)
-    }
-}
-
-fn kind_of(dtype: Dtype) -> Option<Kind> {
-    Some(match dtype {
-        Dtype::F64 => Kind::Double,
-        Dtype::F32 => Kind::Float,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::U8 => Kind::Uint8,
-        _ => return None,
-    })
+    let header = safetensors_header::header_len(first, map.len() as u64).map_err(instead)? as usize;
+    let (header, data) = map[8..].split_at(header);
+    let base = 8 + header.len();
+    let tensors = safetensors_header::read(header, data.len() as u64).map_err(instead)?;
+    let entry = |tensor: safetensors_header::Listed| {
+        // Within the map, so that these are no larger than its length.
+        let data = Data::Mapped(base + tensor.start as usize..base + tensor.end as usize);
+        let (kind, dtype) = (tensor.kind, tensor.dtype.to_owned());
+        (tensor.name, Entry { kind, dtype, shape: tensor.shape, fortran: false, data })
+    };
+    Ok(tensors.into_iter().map(entry).collect())
 }
 
 /// The first few names, for messages.
-fn sample<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+fn sample<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let total = names.len();
-    let mut text = names.take(6).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if total == 0 {
+        return "none".into();
+    }
+    let mut text = names.take(6).collect::<Vec<_>>().join(", ");
     if total > 6 {
         text += &format!(", … ({total} in all)");
     }
     text
 }
 
-/// All tensors of a checkpoint: `model.safetensors`, or the files that `model.safetensors.index.json` names.
-///
-/// Remembers which tensors were asked for, so that leftovers can be refused: a weight that nobody reads is a sign of a
-/// model that is not the one described.
+/// All tensors of a checkpoint that may be in several files.
 #[derive(Debug)]
 pub struct TensorStore {
     folder: PathBuf,
     files: Vec<TensorFile>,
     home: BTreeMap<String, usize>,
-    used: RefCell<BTreeSet<String>>,
 }
 
 impl TensorStore {
@@ -349,13 +372,14 @@ impl TensorStore {
         let mut home = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for name in file.names() {
-                if home.insert(name.to_owned(), i).is_some() {
-                    let reason = format!("tensor `{name}` also stands in another file of the checkpoint");
+                if let Some(other) = home.insert(name.to_owned(), i) {
+                    let other = files[other].path.file_name().unwrap_or_default().display();
+                    let reason = format!("tensor `{name}` is in {other} too, a file of the same checkpoint");
                     return Err(TorchError::Header { path: file.path.clone(), reason });
                 }
             }
         }
-        Ok(Self { folder: folder.into(), files, home, used: RefCell::default() })
+        Ok(Self { folder: folder.into(), files, home })
     }
 
     /// The names of all tensors, sorted.
@@ -396,6 +420,12 @@ impl TensorStore {
         self.files.iter().flat_map(TensorFile::headers)
     }
 
+    /// What the headers say of each tensor, by name.
+    #[must_use]
+    pub fn by_name(&self) -> Headers<'_> {
+        Headers::new(&self.folder, self.headers())
+    }
+
     /// What the header says of one tensor.
     ///
     /// # Errors
@@ -420,15 +450,13 @@ impl TensorStore {
         self.home_of(name)?.bytes(name, expected)
     }
 
-    /// The file that holds a tensor, which from now on counts as used.
+    /// The file that holds a tensor.
     fn home_of(&self, name: &str) -> Result<&TensorFile, TorchError> {
-        let home = self.home.get(name).ok_or_else(|| self.missing(name))?;
-        self.used.borrow_mut().insert(name.to_owned());
-        Ok(&self.files[*home])
+        self.home.get(name).map(|&home| &self.files[home]).ok_or_else(|| self.missing(name))
     }
 
     fn missing(&self, name: &str) -> TorchError {
-        let present = sample(self.home.keys());
+        let present = sample(self.home.keys().map(String::as_str));
         TorchError::MissingTensor { path: self.folder.clone(), name: name.into(), present }
     }
 
@@ -442,13 +470,5 @@ impl TensorStore {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Tensors that nobody asked for yet, with their file.
-    #[must_use]
-    pub fn unused(&self) -> Vec<(&Path, &str)> {
-        let used = self.used.borrow();
-        let free = self.home.iter().filter(|(name, _)| !used.contains(*name));
-        free.map(|(name, &i)| (self.files[i].path(), name.as_str())).collect()
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! Not here: values; see [`crate::TensorFile`].
 
-use crate::files::MAX_HEADER_BYTES;
-use crate::npz::{Header, MAGIC, MAX_ENTRIES};
-use safetensors::tensor::{Metadata, TensorInfo};
+use crate::npz::{Header, MAGIC, MAX_ENTRIES, entry_name};
+use crate::recognise::recognised;
+use crate::safetensors_header;
 use std::io::{Read, Seek, SeekFrom};
 use zip::ZipArchive;
 
@@ -22,45 +22,53 @@ pub struct StoredHeader {
     pub bytes: u64,
 }
 
-/// The tensors of a safetensors or `.npz` file, sorted by name.
+/// The tensors of a safetensors or `.npz` file, sorted by name. The verdict is that of [`crate::TensorFile::open`].
 ///
 /// # Errors
 /// What is wrong with the file, or why it cannot be read.
 pub fn tensor_headers(mut file: impl Read + Seek) -> Result<Vec<StoredHeader>, String> {
     let len = file.seek(SeekFrom::End(0)).map_err(|e| e.to_string())?;
     file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
-    if len < 8 {
-        return Err(format!("it has {len} bytes; the header alone needs 8"));
-    }
-    let mut start = [0; 8];
-    file.read_exact(&mut start).map_err(|e| e.to_string())?;
-    let mut tensors = match start.starts_with(MAGIC) {
-        true => npz(file)?,
-        false => safetensors(file, start, len)?,
+    let mut start = Vec::new();
+    file.by_ref().take(START).read_to_end(&mut start).map_err(|e| e.to_string())?;
+    let mut tensors = match start.first_chunk() {
+        _ if start.starts_with(MAGIC) => npz(file)?,
+        None => return Err(too_short(&start)),
+        Some(&first) => {
+            let header = safetensors_header::header_len(first, len);
+            let tensors = header.and_then(|header| safetensors(&mut file, header, len - 8 - header));
+            tensors.map_err(|reason| recognised(&start).map_or(reason, str::to_owned))?
+        }
     };
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
 }
 
-fn safetensors(file: impl Read, start: [u8; 8], len: u64) -> Result<Vec<StoredHeader>, String> {
-    let header = u64::from_le_bytes(start);
-    if header > MAX_HEADER_BYTES || header > len - 8 {
-        return Err(format!("its header claims {header} bytes in a file of {len}"));
-    }
+/// So much of a file tells what it is.
+pub(crate) const START: u64 = 64;
+
+/// What is wrong with a file that has no room for the length of a header.
+pub(crate) fn too_short(bytes: &[u8]) -> String {
+    let len = bytes.len();
+    recognised(bytes).map_or_else(|| format!("it has {len} bytes; the header alone needs 8"), str::to_owned)
+}
+
+fn safetensors(
+    file: &mut (impl Read + Seek),
+    header: u64,
+    data_len: u64,
+) -> Result<Vec<StoredHeader>, String> {
+    file.seek(SeekFrom::Start(8)).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
     file.take(header).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    // The package's own reader wants the values too.
-    let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|e| format!("its header: {e}"))?;
-    let tensor = |(name, info): (String, &TensorInfo)| {
-        let (start, end) = info.data_offsets;
-        let shape = info.shape.iter().map(|&n| i64::try_from(n)).collect::<Result<_, _>>();
-        let shape = shape.map_err(|_| format!("tensor `{name}` has an absurd shape {:?}", info.shape))?;
-        if start > end || end as u64 > len - 8 - header {
-            return Err(format!("tensor `{name}` lies outside the file"));
-        }
-        Ok(StoredHeader { name, dtype: format!("{:?}", info.dtype), shape, bytes: (end - start) as u64 })
+    let tensors = safetensors_header::read(&bytes, data_len)?;
+    let stored = |tensor: safetensors_header::Listed| StoredHeader {
+        name: tensor.name,
+        dtype: tensor.dtype.into(),
+        shape: tensor.shape,
+        bytes: tensor.end - tensor.start,
     };
-    metadata.tensors().into_iter().map(tensor).collect()
+    Ok(tensors.into_iter().map(stored).collect())
 }
 
 fn npz(file: impl Read + Seek) -> Result<Vec<StoredHeader>, String> {
@@ -71,9 +79,7 @@ fn npz(file: impl Read + Seek) -> Result<Vec<StoredHeader>, String> {
     let mut tensors = Vec::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|e| e.to_string())?;
-        let name = entry.name().map_err(|e| e.to_string())?.into_owned();
-        let name =
-            name.strip_suffix(".npy").ok_or_else(|| format!("entry `{name}` is no .npy array"))?.to_owned();
+        let name = entry_name(&entry.name().map_err(|e| e.to_string())?)?;
         let bytes = entry.compressed_size();
         let header = Header::read(&mut entry).map_err(|reason| format!("array `{name}`: {reason}"))?;
         tensors.push(StoredHeader { name, dtype: header.dtype, shape: header.shape, bytes });

@@ -36,10 +36,7 @@ fn read(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     let mut entries = BTreeMap::new();
     for index in 0..archive.len() {
         let mut file = archive.by_index(index).map_err(|e| e.to_string())?;
-        let name = file.name().map_err(|e| e.to_string())?.into_owned();
-        let Some(name) = name.strip_suffix(".npy").map(str::to_owned) else {
-            return Err(format!("entry `{name}` is no .npy array"));
-        };
+        let name = entry_name(&file.name().map_err(|e| e.to_string())?)?;
         let (size, packed, method) = (file.size(), file.compressed_size(), file.compression());
         let start = file.data_start();
         let header = Header::read(&mut file).map_err(|reason| format!("array `{name}`: {reason}"))?;
@@ -77,6 +74,18 @@ fn read(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
         }
     }
     Ok(entries)
+}
+
+/// The array's name in that of an entry.
+pub(crate) fn entry_name(entry: &str) -> Result<String, String> {
+    match entry.strip_suffix(".npy") {
+        Some(name) => Ok(name.into()),
+        None if entry.ends_with("/data.pkl") => Err(
+            "it is a PyTorch checkpoint (a zip with a pickle in it); a safetensors or .npz file is needed"
+                .into(),
+        ),
+        None => Err(format!("entry `{entry}` is no .npy array")),
+    }
 }
 
 /// The values of a deflated array.

@@ -8,6 +8,7 @@ use crate::TranscoderError;
 use crate::config::{self, Config, Selection, SetKind};
 use crate::files::SetFiles;
 use crate::folder::SetFolder;
+use crate::judge::LayerOf;
 use crate::layout::{CROSS_LAYER, Layout, PER_LAYER, numbered};
 use crate::mapped::MappedFile;
 use crate::set::{SetInfo, info};
@@ -79,6 +80,10 @@ impl Conversion {
         SetFiles::new(&self.folder.path, &self.config, self.from)
     }
 
+    fn layer_of(&self, layer: usize) -> LayerOf {
+        LayerOf { layer, n_layers: self.n_layers, d_model: self.d_model }
+    }
+
     /// All files that are read.
     #[must_use]
     pub fn sources(&self) -> Vec<PathBuf> {
@@ -92,9 +97,8 @@ impl Conversion {
     /// If a file cannot be read, or a tensor is missing, unknown, or of another shape than the others ask for.
     pub fn layer(&self, layer: usize) -> Result<Vec<MappedFile>, TranscoderError> {
         let store = self.files().open(layer)?;
-        let parts = self.from.parts(&store, layer, self.n_layers, self.d_model)?;
         // What could not be used should not be written either.
-        self.from.check_activation(&self.config, &parts)?;
+        let parts = self.from.parts(&store, &self.config, self.layer_of(layer))?;
         let files = parts.files(self.to(), layer)?;
         Ok(files.into_iter().map(|(name, tensors)| MappedFile::new(name, tensors)).collect())
     }
@@ -124,7 +128,7 @@ impl Conversion {
     pub fn beyond_python(&self) -> Result<Option<&'static str>, TranscoderError> {
         let skip = || -> Result<bool, TranscoderError> {
             let store = self.files().open(0)?;
-            Ok(self.from.parts(&store, 0, self.n_layers, self.d_model)?.W_skip.is_some())
+            Ok(self.from.parts(&store, &self.config, self.layer_of(0))?.W_skip.is_some())
         };
         Ok(match (self.config.kind, self.config.selection) {
             (_, Selection::JointTopK(_)) => Some("features chosen over all layers"),

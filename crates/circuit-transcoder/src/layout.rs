@@ -6,6 +6,7 @@
 
 use crate::TranscoderError;
 use crate::config::{Config, ConfigFamily, Selection, SetKind};
+use crate::judge::LayerOf;
 use crate::transcoder::{Activation, Transcoder};
 use circuit_torch::{Stored, TensorStore, TorchError, release};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(crate) struct Layout {
     /// `[n_features, d_model]`; in cross-layer sets `[n_features, n_outputs, d_model]`.
     pub(crate) W_dec: &'static str,
     /// Whether the outputs of a cross-layer set are all layers, not those from its own up.
-    W_dec_from_first: bool,
+    pub(crate) W_dec_from_first: bool,
     /// `[n_features]`. Where features have norms there are no biases.
     pub(crate) b_enc: &'static str,
     /// `[d_model]`.
@@ -188,76 +189,49 @@ impl Layout {
         }
     }
 
-    /// Finds one layer's tensors in a set of `n_layers` layers and width `d_model`. All that is stored must be part of it. Nothing
-    /// is read from a mapped file yet.
+    /// Finds one layer's tensors, once the layer has been judged by its headers. Nothing is read from a mapped file yet.
+    ///
+    /// # Errors
+    /// As [`Layout::judge`] and [`Layout::judge_activation`].
     pub(crate) fn parts(
         &self,
         store: &TensorStore,
-        layer: usize,
-        n_layers: usize,
-        d_model: i64,
+        config: &Config,
+        at: LayerOf,
     ) -> Result<Parts, TranscoderError> {
-        let name = |name: &str| numbered(name, layer);
-        let (d, n_layers) = (d_model, n_layers as i64);
-        // The number of features is that of the biases, or of encoder rows where there are none; every other tensor must agree.
-        let shape = |part| store.shape(&name(part)).unwrap_or_default();
-        let f = match self.norms {
-            Some(_) => shape(self.W_enc).first().copied(),
-            None => shape(self.b_enc).last().copied(),
+        let headers = store.by_name();
+        let f = self.judge(&headers, at)?;
+        self.judge_activation(config, &headers, at.layer, f)?;
+        let tensors = self.tensors(f, at);
+        let shape =
+            |part: &str| tensors.iter().find(|t| t.part == part).map_or(&[][..], |t| t.shape.as_slice());
+        let stored = |part: &str| -> Result<Stored, TranscoderError> {
+            let whole = store.stored(&numbered(part, at.layer), shape(part))?;
+            Ok(if self.stacked { whole.get(at.layer as i64)? } else { whole })
         };
-        let f = f.unwrap_or(0);
-        let stored = |part: &str, shape: &[i64]| -> Result<Stored, TranscoderError> {
-            Ok(match self.stacked {
-                false => store.stored(&name(part), shape)?,
-                true => store.stored(&name(part), &[&[n_layers], shape].concat())?.get(layer as i64)?,
-            })
+        let optional = |part: &str| -> Result<Option<Stored>, TranscoderError> {
+            store.contains(&numbered(part, at.layer)).then(|| stored(part)).transpose()
         };
-        let optional = |part: &str, shape: &[i64]| -> Result<Option<Stored>, TranscoderError> {
-            store.contains(&name(part)).then(|| stored(part, shape)).transpose()
-        };
-        let W_enc = match self.W_enc_turned {
-            false => stored(self.W_enc, &[f, d])?,
-            true => stored(self.W_enc, &[d, f])?.turned()?,
-        };
-        let n_outputs = n_layers - layer as i64;
-        let W_dec = match (self.for_sets.1, self.W_dec_from_first) {
-            (SetKind::PerLayer, _) => stored(self.W_dec, &[f, d])?,
-            (SetKind::CrossLayer, false) => stored(self.W_dec, &[f, n_outputs, d])?,
-            // What stands before the own layer is not used.
-            (SetKind::CrossLayer, true) => {
-                stored(self.W_dec, &[f, n_layers, d])?.narrow(1, layer as i64, n_outputs)?
-            }
-        };
-        let W_skip = optional(self.W_skip, &[d, d])?;
+        let (W_enc, W_dec) = (stored(self.W_enc)?, stored(self.W_dec)?);
+        let n_outputs = (at.n_layers - at.layer) as i64;
+        let W_skip = optional(self.W_skip)?;
         let bias = |part: &str, n: i64| match self.norms {
-            None => stored(part, &[n]),
+            None => stored(part),
             Some(_) => Ok(Tensor::f_zeros([n], (Kind::Float, Device::Cpu)).map_err(TorchError::from)?.into()),
         };
-        let parts = Parts {
-            W_enc,
-            W_dec,
+        Ok(Parts {
+            W_enc: if self.W_enc_turned { W_enc.turned()? } else { W_enc },
+            // What is before the own layer is not used.
+            W_dec: match self.W_dec_from_first {
+                true => W_dec.narrow(1, at.layer as i64, n_outputs)?,
+                false => W_dec,
+            },
             b_enc: bias(self.b_enc, f)?,
-            b_dec: bias(self.b_dec, d)?,
-            norms: self.norms.map(|norms| stored(norms, &[f])).transpose()?,
-            threshold: optional(self.threshold, &[f])?,
+            b_dec: bias(self.b_dec, at.d_model)?,
+            norms: self.norms.map(stored).transpose()?,
+            threshold: optional(self.threshold)?,
             W_skip: if self.W_skip_turned { W_skip.map(|w| w.turned()).transpose()? } else { W_skip },
-        };
-        match store.unused().first() {
-            None => Ok(parts),
-            Some((path, unknown)) => {
-                let optional = if self.norms.is_some() { vec![] } else { vec![self.threshold, self.W_skip] };
-                let names = self.needed_names().into_iter().chain(optional);
-                let known = names.map(name).collect::<Vec<_>>().join(", ");
-                Err(TranscoderError::UnknownTensor { path: (*path).into(), name: (*unknown).into(), known })
-            }
-        }
-    }
-
-    /// Whether what a layer holds fits the activation function that the config names.
-    pub(crate) fn check_activation(&self, config: &Config, parts: &Parts) -> Result<(), TranscoderError> {
-        let read = |part: &Option<Stored>| part.as_ref().map(Stored::to_tensor).transpose();
-        let (threshold, norms) = (read(&parts.threshold)?, read(&parts.norms)?);
-        activation(config, threshold, norms, (parts.b_enc.size()[0], 1)).map(drop)
+        })
     }
 
     /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
@@ -267,7 +241,8 @@ impl Layout {
         config: &Config,
         at: Place,
     ) -> Result<Transcoder, TranscoderError> {
-        let parts = self.parts(store, at.layer, at.n_layers, at.d_model)?;
+        let of = LayerOf { layer: at.layer, n_layers: at.n_layers, d_model: at.d_model };
+        let parts = self.parts(store, config, of)?;
         let small = |part: &str, stored: &Stored| -> Result<Tensor, TranscoderError> {
             let mapped = stored.to_tensor()?;
             let tensor = mapped.f_to_device(at.device)?.f_to_kind(at.wide)?.f_contiguous()?;
@@ -286,7 +261,7 @@ impl Layout {
         let threshold = optional(self.threshold, parts.threshold.as_ref())?;
         let norms = optional(self.norms.unwrap_or_default(), parts.norms.as_ref())?;
         Ok(Transcoder {
-            activation: activation(config, threshold, norms, (b_enc.size()[0], at.n_layers))?,
+            activation: activation(config.selection, threshold, norms, at.n_layers),
             b_enc,
             b_dec: small(self.b_dec, &parts.b_dec)?,
             W_skip: optional(self.W_skip, parts.W_skip.as_ref())?,
@@ -347,34 +322,18 @@ pub(crate) fn numbered(name: &str, layer: usize) -> String {
     name.replace("{}", &layer.to_string())
 }
 
-/// The activation function that a config and the presence of thresholds or norms describe, for so many features in so many layers.
+/// The activation function of a layer that was judged ([`Layout::judge_activation`]), in a set of so many layers.
 fn activation(
-    config: &Config,
+    selection: Selection,
     threshold: Option<Tensor>,
     norms: Option<Tensor>,
-    (n_features, n_layers): (i64, usize),
-) -> Result<Activation, TranscoderError> {
-    let bad = |reason: String| Err(TranscoderError::Config { path: config.path.clone(), reason });
-    let few = |k| bad(format!("k = {k}, but the set has only {n_features} features per layer"));
-    if let (Selection::JointTopK(k), Some(norms)) = (config.selection, norms) {
-        return match k > n_features as usize {
-            true => few(k),
-            false => Ok(Activation::JointTopK { k: k * n_layers, norms }),
-        };
-    }
-    match (threshold, config.selection) {
-        (Some(threshold), Selection::Threshold) => Ok(Activation::JumpRelu { threshold }),
-        (Some(threshold), Selection::JumpRelu) => Ok(Activation::JumpRelu { threshold }),
-        (None, Selection::JumpRelu) => {
-            bad("activation is jump_relu, but the files hold no thresholds".into())
-        }
-        (None, Selection::Threshold) => Ok(Activation::Relu),
-        (None, Selection::TopK(k) | Selection::ReluTopK(k)) if k > n_features as usize => few(k),
-        (None, Selection::TopK(k)) => Ok(Activation::TopK { k }),
-        (None, Selection::ReluTopK(k)) => Ok(Activation::ReluTopK { k }),
-        (None, Selection::JointTopK(_)) => {
-            bad("features are chosen by norms, but the files hold none".into())
-        }
-        (Some(_), _) => bad("activation is topk, but the files hold thresholds".into()),
+    n_layers: usize,
+) -> Activation {
+    match (selection, threshold, norms) {
+        (Selection::JointTopK(k), _, Some(norms)) => Activation::JointTopK { k: k * n_layers, norms },
+        (Selection::TopK(k), ..) => Activation::TopK { k },
+        (Selection::ReluTopK(k), ..) => Activation::ReluTopK { k },
+        (_, Some(threshold), _) => Activation::JumpRelu { threshold },
+        (_, None, _) => Activation::Relu,
     }
 }

@@ -12,6 +12,7 @@ mod convert;
 mod error;
 mod files;
 mod folder;
+mod judge;
 mod layout;
 mod mapped;
 mod set;

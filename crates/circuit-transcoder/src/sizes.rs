@@ -4,10 +4,11 @@ use crate::TranscoderError;
 use crate::config::{Config, Selection};
 use crate::files::SetFiles;
 use crate::folder::SetFolder;
+use crate::judge::LayerOf;
 use crate::layout::numbered;
 use crate::set::TranscoderSet;
 use circuit_index::LayerSite;
-use circuit_torch::{Access, TensorStore, TorchError};
+use circuit_torch::{Access, TensorStore};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tch::Kind;
@@ -60,11 +61,11 @@ pub struct PartSizes {
 }
 
 impl TranscoderSet {
-    /// The sizes of a set for a model of `n_layers` layers and width `d_model`. Only headers are read, and of shapes only the width
-    /// is checked: all else is for [`TranscoderSet::open`].
+    /// The sizes of a set for a model of `n_layers` layers and width `d_model`, from headers alone. The set is judged as by
+    /// [`TranscoderSet::open`], so that a plan refuses what opening would refuse.
     ///
     /// # Errors
-    /// If the config or a file cannot be read, the files follow no known layout, layers are missing, or the width is another.
+    /// As [`TranscoderSet::open`], but for values that are no numbers.
     pub fn sizes(
         folder: impl Into<SetFolder>,
         n_layers: usize,
@@ -83,26 +84,19 @@ impl TranscoderSet {
                 _ => files.open(l)?,
             };
             lengths.extend(store.files().iter().map(|file| (file.path().to_owned(), file.len_bytes())));
+            let headers = store.by_name();
+            let n_features =
+                layout.judge(&headers, LayerOf { layer: l, n_layers, d_model: d_model as i64 })?;
+            layout.judge_activation(&config, &headers, l, n_features)?;
             let share = if layout.stacked { n_layers as u64 } else { 1 };
             let part = |name: &str| -> Result<(u64, PartSizes), TranscoderError> {
-                let header = store.header(&numbered(name, l))?;
+                let header = headers.get(&numbered(name, l))?;
                 let turned = name == layout.W_enc && layout.W_enc_turned;
                 let (kind, bytes, access) = (header.kind, header.bytes / share, header.access);
-                let part = PartSizes { kind, bytes, access, turned };
-                Ok((header.numbers / share, part))
+                Ok((header.numbers / share, PartSizes { kind, bytes, access, turned }))
             };
-            let ((n_features, width), wide) = match layout.norms {
-                None => ((part(layout.b_enc)?.0, part(layout.b_dec)?.0), layout.b_dec),
-                Some(norms) => {
-                    let n = part(norms)?.0;
-                    ((n, part(layout.W_enc)?.0 / n.max(1)), layout.W_enc)
-                }
-            };
-            if width != d_model as u64 {
-                return Err(wrong_width(&store, numbered(wide, l), width, d_model).into());
-            }
             let (in_decoder, decoder) = part(layout.W_dec)?;
-            let outputs = (in_decoder / (n_features * width).max(1)) as usize;
+            let outputs = (in_decoder / (n_features as u64 * d_model as u64).max(1)) as usize;
             let has = |name: &str| store.contains(&numbered(name, l));
             layers.push(LayerSizes {
                 n_features: n_features as usize,
@@ -123,11 +117,6 @@ impl TranscoderSet {
         let files = lengths.into_iter().collect();
         Ok(SetSizes { reads: config.reads, writes: config.writes, files, at_most, layers })
     }
-}
-
-fn wrong_width(store: &TensorStore, name: String, found: u64, expected: usize) -> TorchError {
-    let path = store.file_of(&name).unwrap_or(store.folder()).into();
-    TorchError::Shape { path, name, found: vec![found as i64], expected: vec![expected as i64] }
 }
 
 /// The number behind `average_l0_` in the path of a layer's file.

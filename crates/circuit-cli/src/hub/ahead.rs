@@ -6,12 +6,13 @@
 //! folder and are gone when the plan is made; nothing but headers is ever read of them.
 
 use super::coming::Coming;
-use super::{Finder, FoundModel, FoundSet, Wanted, below, is_tensor_file};
+use super::{Finder, FoundModel, FoundSet, Sought, Wanted, below, is_tensor_file};
 use crate::failure::{Code, Failure};
-use crate::say::say;
-use circuit_hub::{Hub, HubError, RemoteFile, Snapshot};
+use crate::say::{say, say_notices};
+use circuit_hub::{Hub, HubError, HubName, RemoteFile, Snapshot};
+use circuit_model::Model;
 use circuit_torch::tensor_headers;
-use circuit_transcoder::SetFolder;
+use circuit_transcoder::{SetFolder, TranscoderSet};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,8 +37,8 @@ pub(crate) struct Ahead {
 /// A folder for each snapshot: links to what is in the cache, stand-ins for the rest.
 struct StandIns {
     root: TempDir,
-    model: PathBuf,
-    set: SetFolder,
+    model: Option<PathBuf>,
+    set: Option<SetFolder>,
 }
 
 impl Ahead {
@@ -50,8 +51,7 @@ impl Ahead {
         or_fetch: bool,
     ) -> Result<Self, Failure> {
         let (model, set, wanted) = finder.seek_pair(model, set)?;
-        let small: Vec<_> = wanted.iter().filter(|(_, file)| !is_tensor_file(file)).cloned().collect();
-        finder.fetch(&small)?;
+        finder.fetch(&small(&wanted))?;
         let coming = finder.coming(&wanted)?;
         if or_fetch {
             coming.check()?; // What cannot come need not be planned.
@@ -61,7 +61,7 @@ impl Ahead {
             ahead.fetch()?; // Only linked.
             return Ok(ahead);
         }
-        match ahead.stand_ins() {
+        match StandIns::new(&ahead.finder, Some(&ahead.model), Some(&ahead.set), &ahead.wanted) {
             Err(Trouble::Hub(HubError::NoRanges { .. })) if or_fetch => {
                 say(
                     "note: the hub's server sends no parts of files, so that they are fetched before the work is planned",
@@ -83,31 +83,66 @@ impl Ahead {
 
     /// Where headers of the model's weights can be read.
     pub(crate) fn model_headers(&self) -> &Path {
-        self.stand_ins.as_ref().map_or(&self.model.folder, |stand_ins| &stand_ins.model)
+        let model = self.stand_ins.as_ref().and_then(|stand_ins| stand_ins.model.as_ref());
+        model.unwrap_or(&self.model.folder)
     }
 
     /// Where headers of the set's weights can be read.
     pub(crate) fn set_headers(&self) -> &SetFolder {
-        self.stand_ins.as_ref().map_or(&self.set.folder, |stand_ins| &stand_ins.set)
+        let set = self.stand_ins.as_ref().and_then(|stand_ins| stand_ins.set.as_ref());
+        set.unwrap_or(&self.set.folder)
     }
 
     /// A failure that names files as the hub does, not their stand-ins.
     pub(crate) fn named(&self, failure: Failure) -> Failure {
-        let Some(stand_ins) = &self.stand_ins else { return failure };
-        let root = format!("{}/", stand_ins.root.path().display());
-        Failure { message: failure.message.replace(&root, ""), ..failure }
+        match &self.stand_ins {
+            Some(stand_ins) => stand_ins.named(failure),
+            None => failure,
+        }
     }
+}
 
-    fn stand_ins(&self) -> Result<StandIns, Trouble> {
+impl Finder {
+    /// Fetches a model, a set or both, once the headers of their weights have been judged: what would be refused when it is
+    /// opened is refused before any weight is fetched.
+    pub(super) fn fetch_judged(&self, sought: &Sought) -> Result<(), Failure> {
+        let Sought { model, set, wanted } = sought;
+        self.fetch(&small(wanted))?;
+        let coming = self.coming(wanted)?;
+        coming.check()?;
+        if coming.missing() > 0 {
+            match StandIns::new(self, model.as_ref(), set.as_ref(), wanted) {
+                // Then they are judged when they are opened.
+                Err(Trouble::Hub(HubError::NoRanges { .. })) => {}
+                Err(trouble) => return Err(trouble.into()),
+                Ok(stand_ins) => stand_ins.judge().map_err(|failure| stand_ins.named(failure))?,
+            }
+        }
+        self.fetch(wanted)
+    }
+}
+
+/// The files that are no weights.
+fn small(wanted: &[Wanted]) -> Vec<Wanted> {
+    wanted.iter().filter(|(_, file)| !is_tensor_file(file)).cloned().collect()
+}
+
+impl StandIns {
+    fn new(
+        finder: &Finder,
+        model: Option<&FoundModel>,
+        set: Option<&FoundSet>,
+        wanted: &[Wanted],
+    ) -> Result<Self, Trouble> {
         let root = tempfile::Builder::new().prefix("circuit-tracer-").tempdir().map_err(no_folder)?;
         // The name of a repository is safe to make a path of; so is that of a file. No revision has a `%`.
         let folder = |snapshot: &Snapshot| {
             root.path().join(snapshot.repo.as_str()).join(snapshot.revision.as_str().replace('/', "%2F"))
         };
-        let hub = self.finder.hub()?;
+        let hub = finder.hub()?;
         let mut known = BTreeSet::new();
         let mut remote: Vec<(&Snapshot, &str, PathBuf)> = Vec::new();
-        for (snapshot, file) in &self.wanted {
+        for (snapshot, file) in wanted {
             let path = folder(snapshot).join(file);
             if !known.insert(path.clone()) {
                 continue;
@@ -122,27 +157,50 @@ impl Ahead {
             }
         }
         make_all(hub, &remote)?;
-        let model = match &self.model.name {
-            Some(name) => {
-                let snapshot = self.finder.snapshot(&name.repo, &name.revision())?;
-                below(&folder(&snapshot), &name.folder)
-            }
-            None => self.model.folder.clone(),
+        let of_name = |name: &HubName| -> Result<PathBuf, Trouble> {
+            let snapshot = finder.snapshot(&name.repo, &name.revision())?;
+            Ok(below(&folder(&snapshot), &name.folder))
         };
-        let mut set = self.set.folder.clone();
-        if let Some(name) = &self.set.name {
-            let snapshot = self.finder.snapshot(&name.repo, &name.revision())?;
-            set.path = below(&folder(&snapshot), &name.folder);
-        }
-        for local in set.elsewhere.values_mut() {
-            for (snapshot, file) in &self.wanted {
-                if *local == snapshot.folder().join(file) {
+        let model = model.map(|model| match &model.name {
+            Some(name) => of_name(name),
+            None => Ok(model.folder.clone()),
+        });
+        let set = set.map(|set| -> Result<SetFolder, Trouble> {
+            let mut there = set.folder.clone();
+            if let Some(name) = &set.name {
+                there.path = of_name(name)?;
+            }
+            for local in there.elsewhere.values_mut() {
+                let stand_in = wanted.iter().find(|(snapshot, file)| *local == snapshot.folder().join(file));
+                if let Some((snapshot, file)) = stand_in {
                     *local = folder(snapshot).join(file);
-                    break;
                 }
             }
+            Ok(there)
+        });
+        Ok(Self { model: model.transpose()?, set: set.transpose()?, root })
+    }
+
+    /// Refuses what would be refused when it is opened.
+    fn judge(&self) -> Result<(), Failure> {
+        let shape = match &self.model {
+            Some(model) => {
+                say_notices(&Model::check(model)?);
+                let spec = Model::describe(model)?;
+                Some((spec.n_layers(), spec.d_model))
+            }
+            None => None,
+        };
+        match &self.set {
+            Some(set) => Ok(TranscoderSet::check(set, shape)?),
+            None => Ok(()),
         }
-        Ok(StandIns { root, model, set })
+    }
+
+    /// A failure that names files as the hub does.
+    fn named(&self, failure: Failure) -> Failure {
+        let root = format!("{}/", self.root.path().display());
+        Failure { message: failure.message.replace(&root, ""), ..failure }
     }
 }
 
