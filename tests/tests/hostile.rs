@@ -185,7 +185,7 @@ fn every_layout_with_headers_that_lie() {
         let text = Value::Object(header.clone()).to_string();
         let first = format!("\"{}\":", names[0]);
         let twice = text.replacen(&first, &format!("{first}{},{first}", header[names[0]]), 1);
-        let named = format!("`{}` stands there twice", names[0]);
+        let named = format!("tensor `{}` is there twice", names[0]);
         victim.refuses(&whole(&twice, data), &[&named], "a name that comes twice");
         let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         victim.refuses(&whole(&deep, data), &["not a valid safetensors file"], "depth");

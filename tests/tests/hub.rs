@@ -208,7 +208,8 @@ fn the_cache_is_filled_resumed_listed_and_cleared() {
     let (model, set) = places("llama-plt-relu");
     world.hub.folder("acme/model", "", &model);
     world.hub.folder("acme/set", "", &set);
-    // A break in the middle is no failure.
+    // A break in the middle is no failure: neither while the header is read, nor later.
+    world.hub.fault("/cdn/acme/model/model-00001", Fault::Cut(100));
     world.hub.fault("/cdn/acme/model/model-00001", Fault::Cut(1000));
     let output = world.run(&["download", "-m", "acme/model", "-t", "acme/set"]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));

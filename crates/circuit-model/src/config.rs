@@ -124,7 +124,7 @@ impl HfConfig {
         match serde_json::from_slice(&text) {
             Ok(Value::Object(values)) => Ok(Self::new(path, String::new(), values)),
             Ok(_) => Err(SpecError::Json { path, reason: "it holds another kind of value".into() }),
-            Err(e) => Err(SpecError::Json { path, reason: e.to_string() }),
+            Err(e) => Err(SpecError::Json { path, reason: circuit_torch::json_file_fault(&text, &e) }),
         }
     }
 

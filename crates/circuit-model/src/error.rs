@@ -1,6 +1,7 @@
 //! What can go wrong with a model.
 
 use crate::config::SpecError;
+use crate::packings;
 use circuit_index::{Site, TokenId};
 use circuit_torch::TorchError;
 use std::path::PathBuf;
@@ -162,6 +163,11 @@ impl ModelError {
         match self {
             Self::NoModel { advice, .. } => advice.as_deref(),
             Self::Packed { advice, .. } => Some(advice),
+            Self::Spec(SpecError::Unsupported { key, .. } | SpecError::Value { key, .. })
+                if packings::is_key(key) =>
+            {
+                Some(packings::UNPACKED)
+            }
             _ => None,
         }
     }

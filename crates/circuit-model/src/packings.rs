@@ -76,13 +76,21 @@ pub(crate) fn recognised(headers: &Headers<'_>) -> Option<ModelError> {
         if name.contains(".weight.quant_state.") || name.contains(".quant_state.bitsandbytes") {
             return Some(found(name, header.path, "weights in bitsandbytes", UNPACKED));
         }
-        if name.ends_with(".weight") && header.dtype.starts_with("F8_") {
-            let form = format!("weights in FP8 ({})", header.dtype);
-            return Some(found(name, header.path, &form, UNPACKED));
-        }
+    }
+    // Less telling than names, so asked last.
+    let fp8 =
+        headers.iter().find(|header| header.name.ends_with(".weight") && header.dtype.starts_with("F8_"));
+    if let Some(header) = fp8 {
+        let form = format!("weights in FP8 ({})", header.dtype);
+        return Some(found(header.name, header.path, &form, UNPACKED));
     }
     let first = headers.iter().next()?;
     let (_, what, advice) =
         WRAPPED.iter().find(|(start, ..)| headers.iter().all(|header| header.name.starts_with(start)))?;
     Some(found(first.name, first.path, what, advice))
+}
+
+/// Whether a key of `config.json` tells that the weights are packed.
+pub(crate) fn is_key(key: &str) -> bool {
+    ["quantization_config", "quantization", "compression_config"].iter().any(|known| key.starts_with(known))
 }

@@ -110,7 +110,7 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// The headers of tensors in a place, which messages about missing ones name.
+    /// The headers of tensors in a file or folder, which messages about missing ones name.
     #[must_use]
     pub fn new(place: &'a Path, tensors: impl IntoIterator<Item = TensorHeader<'a>>) -> Self {
         Self { place, tensors: tensors.into_iter().map(|header| (header.name, header)).collect() }
@@ -137,12 +137,6 @@ impl<'a> Headers<'a> {
             name: name.into(),
             present: sample(self.tensors.keys().copied()),
         })
-    }
-
-    /// The folder of the files.
-    #[must_use]
-    pub fn place(&self) -> &'a Path {
-        self.place
     }
 }
 
@@ -423,7 +417,7 @@ impl TensorStore {
     /// What the headers say of each tensor, by name.
     #[must_use]
     pub fn by_name(&self) -> Headers<'_> {
-        Headers::new(&self.folder, self.headers())
+        Headers::new(self.place(), self.headers())
     }
 
     /// What the header says of one tensor.
@@ -457,7 +451,15 @@ impl TensorStore {
 
     fn missing(&self, name: &str) -> TorchError {
         let present = sample(self.home.keys().map(String::as_str));
-        TorchError::MissingTensor { path: self.folder.clone(), name: name.into(), present }
+        TorchError::MissingTensor { path: self.place().into(), name: name.into(), present }
+    }
+
+    /// Where a tensor would be looked for: the file, or the folder of several.
+    fn place(&self) -> &Path {
+        match self.files.as_slice() {
+            [one] => one.path(),
+            _ => &self.folder,
+        }
     }
 
     /// The file that holds a tensor.

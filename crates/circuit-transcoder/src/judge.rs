@@ -65,11 +65,12 @@ impl Layout {
             (SetKind::CrossLayer, true) => vec![f, n_layers, d],
         };
         let (needed, optional) = (false, true);
-        let mut tensors = vec![(self.W_enc, encoder, needed), (self.W_dec, decoder, needed)];
-        match self.norms {
-            None => tensors.extend([(self.b_enc, vec![f], needed), (self.b_dec, vec![d], needed)]),
-            Some(norms) => tensors.push((norms, vec![f], needed)),
-        }
+        // Vectors first: that of the wrong width is told before matrices, in which two widths may be wrong.
+        let mut tensors = match self.norms {
+            None => vec![(self.b_enc, vec![f], needed), (self.b_dec, vec![d], needed)],
+            Some(norms) => vec![(norms, vec![f], needed)],
+        };
+        tensors.extend([(self.W_enc, encoder, needed), (self.W_dec, decoder, needed)]);
         tensors.extend([(self.threshold, vec![f], optional), (self.W_skip, vec![d, d], optional)]);
         let whole = |shape: Vec<i64>| if self.stacked { [vec![n_layers], shape].concat() } else { shape };
         let tensors = tensors.into_iter();

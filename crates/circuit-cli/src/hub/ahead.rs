@@ -59,6 +59,7 @@ impl Ahead {
         let mut ahead = Self { model, set, coming, finder, wanted, stand_ins: None };
         if ahead.coming.missing() == 0 {
             ahead.fetch()?; // Only linked.
+            ahead.judge()?;
             return Ok(ahead);
         }
         match StandIns::new(&ahead.finder, Some(&ahead.model), Some(&ahead.set), &ahead.wanted) {
@@ -71,7 +72,14 @@ impl Ahead {
             Err(trouble) => return Err(trouble.into()),
             Ok(stand_ins) => ahead.stand_ins = Some(stand_ins),
         }
+        ahead.judge()?;
         Ok(ahead)
+    }
+
+    /// Refuses what would be refused when it is opened.
+    fn judge(&self) -> Result<(), Failure> {
+        let judged = judge(Some(self.model_headers()), Some(self.set_headers()));
+        judged.map_err(|failure| self.named(failure))
     }
 
     /// Fetches what has yet to come.
@@ -110,15 +118,41 @@ impl Finder {
         self.fetch(&small(wanted))?;
         let coming = self.coming(wanted)?;
         coming.check()?;
+        let mut judged = false;
         if coming.missing() > 0 {
             match StandIns::new(self, model.as_ref(), set.as_ref(), wanted) {
-                // Then they are judged when they are opened.
-                Err(Trouble::Hub(HubError::NoRanges { .. })) => {}
+                // The transfer itself tries again, and says what keeps it from being made.
+                Err(Trouble::Hub(_)) => {}
                 Err(trouble) => return Err(trouble.into()),
-                Ok(stand_ins) => stand_ins.judge().map_err(|failure| stand_ins.named(failure))?,
+                Ok(stand_ins) => {
+                    let verdict = judge(stand_ins.model.as_deref(), stand_ins.set.as_ref());
+                    verdict.map_err(|failure| stand_ins.named(failure))?;
+                    judged = true;
+                }
             }
         }
-        self.fetch(wanted)
+        self.fetch(wanted)?;
+        if judged {
+            return Ok(());
+        }
+        judge(model.as_ref().map(|model| model.folder.as_path()), set.as_ref().map(|set| &set.folder))
+    }
+}
+
+/// Judges a model, a set or both by their configs and the headers of their weights: refuses what would be refused when they are
+/// opened.
+fn judge(model: Option<&Path>, set: Option<&SetFolder>) -> Result<(), Failure> {
+    let shape = match model {
+        Some(model) => {
+            say_notices(&Model::check(model)?);
+            let spec = Model::describe(model)?;
+            Some((spec.n_layers(), spec.d_model))
+        }
+        None => None,
+    };
+    match set {
+        Some(set) => Ok(TranscoderSet::check(set, shape)?),
+        None => Ok(()),
     }
 }
 
@@ -179,22 +213,6 @@ impl StandIns {
             Ok(there)
         });
         Ok(Self { model: model.transpose()?, set: set.transpose()?, root })
-    }
-
-    /// Refuses what would be refused when it is opened.
-    fn judge(&self) -> Result<(), Failure> {
-        let shape = match &self.model {
-            Some(model) => {
-                say_notices(&Model::check(model)?);
-                let spec = Model::describe(model)?;
-                Some((spec.n_layers(), spec.d_model))
-            }
-            None => None,
-        };
-        match &self.set {
-            Some(set) => Ok(TranscoderSet::check(set, shape)?),
-            None => Ok(()),
-        }
     }
 
     /// A failure that names files as the hub does.
