@@ -18,7 +18,7 @@ use tch::{Device, Kind};
 fn width(dtype: &str) -> u64 {
     match dtype {
         "F64" | "I64" => 8,
-        "F32" | "I32" => 4,
+        "F32" | "I32" | "U32" => 4,
         "F16" | "BF16" => 2,
         _ => 1,
     }
@@ -155,12 +155,10 @@ fn every_tensor_of_every_set_is_judged_by_its_header() {
                     }
                     write(&file, &changed);
                     let said = verdicts();
-                    // The first layer must be of a known layout before its tensors are looked at.
+                    // The first layer must be of a known layout before its tensors are looked at; and where the biases say that
+                    // there is one feature more, the encoder is the one that is wrong.
                     let by_layout = said.contains("follow no layout");
-                    assert!(
-                        by_layout || parts.iter().all(|part| said.contains(part)),
-                        "{case}, {name}: {said}"
-                    );
+                    assert!(by_layout || said.contains(&parts[0]), "{case}, {name}: {said}");
                 }
             }
             let more = ("extra".to_owned(), "F32".to_owned(), vec![1]);
@@ -297,8 +295,12 @@ fn what_lies_there_is_said() {
     let (model, set) = (fixture(case).join("model"), fixture(case).join("transcoders"));
     let dry = |m: &Path, parts: &[&str]| {
         fails(&["attribute", "-m", path(m), "-t", path(&set), "-p", "x", "--dry-run"], 3, parts);
-        fails(&["attribute", "-m", path(m), "-t", path(&set), "-p", "x"], 3, parts);
     };
+    fails(
+        &["generate", "-m", path(&set), "-t", path(&set), "-p", "x"],
+        3,
+        &["no config.json", "give it with -t"],
+    );
     dry(&set, &["no config.json", "holds a transcoder set: give it with -t"]);
     dry(&model.join("model.safetensors"), &["a file, expected a model's folder"]);
     dry(

@@ -65,12 +65,11 @@ impl Layout {
             (SetKind::CrossLayer, true) => vec![f, n_layers, d],
         };
         let (needed, optional) = (false, true);
-        // Vectors first: that of the wrong width is told before matrices, in which two widths may be wrong.
-        let mut tensors = match self.norms {
-            None => vec![(self.b_enc, vec![f], needed), (self.b_dec, vec![d], needed)],
-            Some(norms) => vec![(norms, vec![f], needed)],
-        };
-        tensors.extend([(self.W_enc, encoder, needed), (self.W_dec, decoder, needed)]);
+        let mut tensors = vec![(self.W_enc, encoder, needed), (self.W_dec, decoder, needed)];
+        match self.norms {
+            None => tensors.extend([(self.b_enc, vec![f], needed), (self.b_dec, vec![d], needed)]),
+            Some(norms) => tensors.push((norms, vec![f], needed)),
+        }
         tensors.extend([(self.threshold, vec![f], optional), (self.W_skip, vec![d, d], optional)]);
         let whole = |shape: Vec<i64>| if self.stacked { [vec![n_layers], shape].concat() } else { shape };
         let tensors = tensors.into_iter();
@@ -91,6 +90,13 @@ impl Layout {
         };
         let n_features = n_features.copied().unwrap_or(0);
         let tensors = self.tensors(n_features, at);
+        // A set for a model of another width: told by the vector of that width, since in a matrix two sizes may be wrong.
+        let width = tensors.iter().find(|tensor| self.norms.is_none() && tensor.part == self.b_dec);
+        if let Some(Needed { part, shape, .. }) = width
+            && headers.get(&name(part))?.shape != shape
+        {
+            headers.get(&name(part))?.check(shape, Wanted::Numbers)?;
+        }
         for Needed { part, shape, optional } in &tensors {
             if !optional || headers.contains(&name(part)) {
                 headers.get(&name(part))?.check(shape, Wanted::Numbers)?;
