@@ -83,9 +83,13 @@ fn folder_name(folder: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn found(hub: Option<&str>, folder: &str, config: Option<&str>, set: Option<&str>) -> Option<String> {
-        let root = std::env::temp_dir().join(format!("circuit-model-ignored-{}", std::process::id()));
+        // Each call has a folder of its own: tests run at the same time.
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let (process, nth) = (std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
+        let root = std::env::temp_dir().join(format!("circuit-model-ignored-{process}-{nth}"));
         let folder = root.join(folder);
         fs::create_dir_all(&folder).unwrap();
         if let Some(name) = config {
