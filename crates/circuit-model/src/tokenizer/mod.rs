@@ -288,7 +288,7 @@ impl Tokenizer {
         }
         let text = self.decode_token(first)?;
         Ok(Some(Notice::warning(format!(
-            "the prompt begins twice with {text:?}: it is put in front only where the prompt does not begin with it"
+            "the prompt begins twice with {text:?}; one is enough, since nothing is put in front of a special token"
         ))))
     }
 
