@@ -23,6 +23,7 @@ import { Split } from "./panels/splitter";
 import { StatusBar } from "./panels/status-bar";
 import { Tabs } from "./panels/tabs";
 import { TopBar } from "./panels/top-bar";
+import { ViewNotice } from "./panels/view-notice";
 import { Welcome } from "./panels/welcome";
 import type { Store } from "./store/store";
 import { Subgraph } from "./subgraph/subgraph";
@@ -54,7 +55,10 @@ export function App({ store }: { store: Store }) {
       <a class="skip" href="#link-graph">
         Skip to the link graph
       </a>
-      <TopBar store={store} onDialog={open} />
+      <div>
+        <TopBar store={store} onDialog={open} />
+        <ViewNotice store={store} onDialog={open} />
+      </div>
       <main class="main">
         <ErrorBoundary name="The page">
           <Panels store={store} onDialog={open} />

@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { toy } from "../../fixtures/generate";
 import text from "../../fixtures/graph_links.txt?raw";
-import { circuitTracerLink, linkFeatures, neuronpediaLink, parseLink, query } from "./links";
+import { circuitTracerLink, encodeQuery, linkFeatures, neuronpediaLink, parseLink, pythonProblems, query } from "./links";
 import { graphOf } from "./testing";
 import { makeView, readView } from "./view";
 
@@ -147,6 +147,83 @@ describe("awkward links", () => {
       expect(() => parseLink(text)).not.toThrow();
     },
   );
+});
+
+describe("parameters that mean nothing here", () => {
+  it("are kept in their order, with those that have no value", () => {
+    const link = parseLink(
+      "http://h/?embed&slug=s&x=1&pinnedIds=1_2_3&flag&x=2&feature_scatter_x=a%20b%26c&logitDiff=a__vs__b",
+    );
+    expect(link.slug).toBe("s");
+    expect(link.parts.pinned).toEqual(["1_2_3"]);
+    expect(link.others).toEqual([
+      ["embed", ""],
+      ["x", "1"],
+      ["flag", ""],
+      ["x", "2"],
+      ["feature_scatter_x", "a b&c"],
+    ]);
+    expect(encodeQuery(link.others)).toBe("embed&x=1&flag&x=2&feature_scatter_x=a%20b%26c");
+  });
+
+  it("are not made of words of a label", () => {
+    const link = parseLink('?supernodes=[["a &b","1_2_3"]]&c');
+    expect(link.parts.supernodes?.[0]?.label).toContain("a &b");
+  });
+});
+
+describe("what Python’s library reads of a link", () => {
+  /** Its way: the whole address is decoded, split, and every value decoded once more. */
+  function decoded(address: string) {
+    const whole = decodeURIComponent(address);
+    const text = whole.slice(whole.indexOf("?") + 1).split("#")[0];
+    const params = new Map<string, string>();
+    for (const piece of text.split("&")) {
+      const [key, ...value] = piece.split("=");
+      if (value.length > 0 && !params.has(key)) params.set(key, decodeURIComponent(value.join("=").replaceAll("+", " ")));
+    }
+    return { supernodes: JSON.parse(params.get("supernodes") ?? "[]"), pins: (params.get("pinnedIds") ?? "").split(",") };
+  }
+  const graph = graphOf(toy(), "toy-sky");
+  const viewOf = (params: Record<string, unknown>) => makeView(graph, readView(params).parts);
+
+  it("are the very groups, whatever their labels hold", () => {
+    const labels = [
+      "R&D #1 + 50%",
+      "a=b&pinnedIds=9_9_9",
+      "commas, under_scores, da-shes",
+      '"“\\n\t',
+      "日本 %41",
+      "a;b?c/d",
+      "x",
+      "x",
+    ];
+    const supernodes = labels.map((label) => [label, "1_7_2", "2_-1_4"]);
+    const view = viewOf({ pinnedIds: "1_7_2,E_900_2", supernodes, clerps: [["43", "a & b # c"]] });
+    expect(pythonProblems(view)).toEqual([]);
+    for (const link of [circuitTracerLink("http://h/", graph, view), neuronpediaLink(graph, view)]) {
+      expect(decoded(link)).toEqual({ supernodes, pins: ["1_7_2", "E_900_2"] });
+      expect(parseLink(link).parts.supernodes?.map(({ label }) => label)).toEqual(labels);
+    }
+  });
+
+  it("is said where it cannot be all", () => {
+    const view = viewOf({
+      pinnedIds: "1_7_2,12_345-0,a_b_c,25_cro_5_1",
+      supernodes: [
+        ["tokens, too", "E_900_2", "1_7_2"],
+        ["a", "1_7_2"],
+        ["a", "1_7_4"],
+        ["a (2)", "2_3_4"],
+      ],
+    });
+    expect(pythonProblems(view)).toEqual([
+      "Python’s circuit-tracer cannot read the link: the group “tokens, too” holds E_900_2.",
+      "Python’s circuit-tracer reads one of the 2 groups that it calls “a (2)”.",
+      "Python’s circuit-tracer cannot read the link: pinned is a_b_c.",
+      "Python’s circuit-tracer leaves out of the pins: 12_345-0, 25_cro_5_1.",
+    ]);
+  });
 });
 
 describe("written links", () => {

@@ -44,6 +44,7 @@ export const EMPTY_VIEW: View = {
 /** Written where a view has nothing but the file has something: an empty text would count as absent. */
 export const NOTHING = { list: ",", json: "[]", clicked: "-", pruningThreshold: "1" } as const;
 
+/** The keys of `qParams` that this page reads and writes; the address has them too. */
 const KEYS: ReadonlySet<string> = new Set([
   "pinnedIds",
   "supernodes",
@@ -55,6 +56,11 @@ const KEYS: ReadonlySet<string> = new Set([
   "positions",
   "sg_pos",
 ]);
+
+/** Whether a parameter of an address means something here. What does not is kept and written back. */
+export function isKnownParameter(key: string): boolean {
+  return KEYS.has(key) || key === "slug" || key === "logitDiff";
+}
 
 /** A shorter beginning of a label says nothing. */
 const MIN_STEM = 4;
@@ -250,18 +256,28 @@ function hiddenNodes(graph: Graph, hidden: readonly string[]): ReadonlySet<NodeI
 function readSelection(graph: Graph, supernodes: readonly Supernode[], clicked: string | undefined): Selection | null {
   if (clicked === undefined) return null;
   if (graph.byId.has(clicked)) return { node: clicked };
-  const bare = (label: string) => label.replace(/[^\p{L}\p{N}]+/gu, "").toLowerCase();
-  const name = bare(clicked);
-  const found =
-    supernodes.find((supernode) => fileSupernodeKey(supernode) === clicked) ??
-    supernodes.find(({ label }) => label === clicked) ??
-    (name === "" ? undefined : supernodes.find(({ label }) => bare(label) === name)) ??
-    (name.length < MIN_STEM ? undefined : supernodes.find(({ label }) => bare(label).startsWith(name)));
+  const found = groupOf(supernodes, clicked);
   return found === undefined ? null : { supernode: found.key };
 }
 
+/** Whether there is something to select under what was clicked. */
+export function isGroupOrNode(graph: Graph, supernodes: readonly Omit<Supernode, "key">[], clicked: string): boolean {
+  return graph.byId.has(clicked) || groupOf(supernodes, clicked) !== undefined;
+}
+
+function groupOf<Group extends Omit<Supernode, "key">>(supernodes: readonly Group[], clicked: string): Group | undefined {
+  const bare = (label: string) => label.replace(/[^\p{L}\p{N}]+/gu, "").toLowerCase();
+  const name = bare(clicked);
+  return (
+    supernodes.find((supernode) => fileSupernodeKey(supernode) === clicked) ??
+    supernodes.find(({ label }) => label === clicked) ??
+    (name === "" ? undefined : supernodes.find(({ label }) => bare(label) === name)) ??
+    (name.length < MIN_STEM ? undefined : supernodes.find(({ label }) => bare(label).startsWith(name)))
+  );
+}
+
 /** A supernode in a file, where keys of a running page mean nothing: by its first member. */
-function fileSupernodeKey(supernode: Supernode): string {
+function fileSupernodeKey(supernode: Pick<Supernode, "members">): string {
   return supernodeKey(supernode.members[0]);
 }
 
@@ -338,6 +354,14 @@ export function writeView(graph: Graph, view: View): Record<string, unknown> {
   };
 }
 
+/**
+ * JSON for a link. Characters that mean something in an address are written as JSON's own escapes: Python's library decodes a
+ * link twice, so that a percent escape of `&`, `#`, `+` or `%` would come apart there.
+ */
+function linkJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[&#+%;]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 /** A view as the parameters of a link, in the order of older links; nothing is written for what is absent. */
 export function writeParams(
   graph: Graph,
@@ -348,8 +372,8 @@ export function writeParams(
   const clicked = writeSelection(view);
   if (clicked !== "") params.push(["clickedId", clicked]);
   if (view.pinned.length > 0) params.push(["pinnedIds", view.pinned.join(",")]);
-  if (view.supernodes.length > 0) params.push(["supernodes", JSON.stringify(writeSupernodes(view))]);
-  if (labels.length > 0) params.push(["clerps", JSON.stringify(labels)]);
+  if (view.supernodes.length > 0) params.push(["supernodes", linkJson(writeSupernodes(view))]);
+  if (labels.length > 0) params.push(["clerps", linkJson(labels)]);
   if (view.pruningThreshold !== null) params.push(["pruningThreshold", String(view.pruningThreshold)]);
   if (view.linkType !== EMPTY_VIEW.linkType) params.push(["linkType", view.linkType]);
   if (view.hidden.size > 0) params.push(["hiddenIds", [...view.hidden].join(",")]);

@@ -52,9 +52,24 @@ function ShareDialog({ store, onClose }: DialogProps) {
   return (
     <Dialog title="Share this view" onClose={onClose}>
       <p class="muted">A link holds the pins, groups, labels, selection and threshold; the graph itself stays where it is.</p>
+      <LinkProblems problems={store.linkProblems()} />
       <LinkField name="Link of circuit-tracer’s page" link={store.link("circuit-tracer")} />
       <LinkField name="Link of Neuronpedia’s page" link={store.link("neuronpedia")} />
     </Dialog>
+  );
+}
+
+function LinkProblems({ problems }: { problems: readonly string[] }) {
+  if (problems.length === 0) return null;
+  return (
+    <div class="notice notice-warning" data-testid="link-problems">
+      <p>The pages read all of these links, but other programs do not:</p>
+      <ul>
+        {problems.map((problem) => (
+          <li key={problem}>{problem}</li>
+        ))}
+      </ul>
+    </div>
   );
 }
 

@@ -16,6 +16,7 @@ import { installKeyboard } from "./keyboard";
 import { NodeConnections } from "./node-connections";
 import { Scores } from "./scores";
 import { TopBar } from "./top-bar";
+import { ViewNotice } from "./view-notice";
 
 // A time-out is no assertion: it must never end what is only slow on a busy machine.
 configure({ asyncUtilTimeout: 60_000 });
@@ -488,4 +489,32 @@ test("holding G groups what is clicked meanwhile", async () => {
     true,
   );
   stop();
+});
+
+test("what a link names and the graph has not is said until it is dismissed", async () => {
+  history.replaceState(null, "", "/?slug=toy-sky&pinnedIds=1_7_2,9_9_9&linkType=x&pruningThreshold=x&clickedId=Nowhere");
+  store.stop();
+  store = createStore({ api: server, read: (file, slug) => Promise.resolve(readGraph(file, slug)), storage: null });
+  let asked: string | null = null;
+  render(<ViewNotice store={store} onDialog={(name) => (asked = name)} />);
+  const region = screen.getByRole("status");
+  expect(region.textContent).toBe("");
+  await store.start();
+  await waitFor(() => expect(region.textContent).toContain("9_9_9 is no node of this graph"));
+  expect(within(region).getAllByRole("listitem")).toHaveLength(3);
+  await userEvent.click(within(region).getByRole("button", { name: "1 more" }));
+  expect(asked).toBe("info");
+  await userEvent.click(within(region).getByRole("button", { name: "Dismiss" }));
+  expect(region.textContent).toBe("");
+});
+
+test("what other programs cannot read of a link is said before it is copied", async () => {
+  await open("toy-sky");
+  store.importLink('?supernodes=[["tokens","E_900_2"]]');
+  render(<Dialogs name="share" store={store} onClose={() => {}} />);
+  expect(screen.getByTestId("link-problems").textContent).toContain("“tokens” holds E_900_2");
+  cleanup();
+  store.importLink("?pinnedIds=1_7_2");
+  render(<Dialogs name="share" store={store} onClose={() => {}} />);
+  expect(screen.queryByTestId("link-problems")).toBeNull();
 });

@@ -1,7 +1,8 @@
 // The page's own address: what it asks for, and keeping it in step with the view. Small changes replace the entry of the
 // browser's history, another graph makes a new one.
 //
-// The entry's state holds the whole view besides, so that a reload also brings back what no parameter says (places).
+// The entry's state holds the whole view besides, so that a reload also brings back what no parameter says (places). Parameters
+// that mean nothing here are written back as they came.
 
 import { encodeQuery, parseLink } from "../core/links";
 import { isObject } from "../core/read";
@@ -21,11 +22,14 @@ export type Surface = Pick<Window, "location" | "history">;
 
 export class Address {
   private written: string | null = null;
+  /** Parameters of others, with every address that is written. */
+  private others: readonly (readonly [string, string])[] = [];
 
   constructor(private readonly page: Surface) {}
 
   read(): Asked {
     const link = parseLink(this.page.location.href);
+    this.others = link.others;
     const state: unknown = this.page.history.state;
     const kept = isObject(state) && isObject(state.circuit) ? state.circuit : null;
     if (kept !== null && kept.slug === link.slug && isObject(kept.view)) {
@@ -48,16 +52,17 @@ export class Address {
 
   /** A new entry for a graph that is about to be opened. */
   push(slug: string): void {
-    this.put("pushState", null, `?${encodeQuery([["slug", slug]])}`, "");
+    this.put("pushState", null, `?${encodeQuery([["slug", slug], ...this.others])}`, "");
   }
 
   replace(graph: Graph, view: View, saved: View): void {
-    const search = `?${encodeQuery([["slug", graph.slug], ...writeAddress(graph, view, saved)])}`;
+    const own: [string, string][] = [["slug", graph.slug], ...writeAddress(graph, view, saved)];
+    const search = `?${encodeQuery([...own, ...this.others])}`;
     this.put("replaceState", { circuit: { slug: graph.slug, view: writeView(graph, view) } }, search, this.page.location.hash);
   }
 
   clear(): void {
-    this.put("replaceState", null, "", "");
+    this.put("replaceState", null, this.others.length > 0 ? `?${encodeQuery(this.others)}` : "", "");
   }
 
   private put(how: "pushState" | "replaceState", state: unknown, search: string, hash: string): void {

@@ -6,8 +6,9 @@
 import { batch, computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 import { type Api, ApiError, createApi } from "../api/client";
 import { connections } from "../core/connections";
+import { resolveIds } from "../core/ids";
 import { scanOf, shownLabels } from "../core/labels";
-import { circuitTracerLink, neuronpediaLink, parseLink } from "../core/links";
+import { circuitTracerLink, neuronpediaLink, parseLink, pythonProblems } from "../core/links";
 import { LOGIT_DIFF_ID, withLogitDiff } from "../core/logit-diff";
 import { parseJson } from "../core/read";
 import { search } from "../core/search";
@@ -305,14 +306,15 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
       const made = makeView(found, parts);
       return before.size === 0 ? made : { ...made, labels: new Map([...before, ...made.labels]) };
     };
-    const base = below(fromFile.parts);
-    const next = asked.whole ? makeView(found, asked.parts) : below(overlay(asked.parts, fromFile.parts));
+    const base = below(resolveIds(found, fromFile.parts).parts);
+    const wanted = resolveIds(found, asked.whole ? asked.parts : overlay(asked.parts, fromFile.parts));
+    const next = asked.whole ? makeView(found, wanted.parts) : below(wanted.parts);
     batch(() => {
       // Taking a file that changed elsewhere is a step like any other: undo brings one's own view back.
       if (again) history.push(next);
       else history = new History(next);
       savedView.value = base;
-      problems.value = [...fromFile.problems, ...asked.problems];
+      problems.value = [...fromFile.problems, ...asked.problems, ...wanted.problems];
       graph.value = { state: "ready", value: found };
       show(history.view);
     });
@@ -330,8 +332,9 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
     if (asked.slug === null) return startWithFirst(asked);
     if (g?.slug !== asked.slug || g.logitDiff !== asked.parts.logitDiff) return load(asked.slug, asked);
     const fromFile = readView(g.raw.qParams);
-    const next = makeView(g, asked.whole ? asked.parts : overlay(asked.parts, fromFile.parts));
-    problems.value = asked.problems;
+    const wanted = resolveIds(g, asked.whole ? asked.parts : overlay(asked.parts, fromFile.parts));
+    const next = makeView(g, wanted.parts);
+    problems.value = [...asked.problems, ...wanted.problems];
     apply(sameView(g, next, view.peek()) ? { ...view.peek(), selection: next.selection } : next);
   }
 
@@ -534,6 +537,8 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
       return form === "neuronpedia" ? neuronpediaLink(g, view.peek()) : circuitTracerLink(address.base, g, view.peek());
     },
 
+    linkProblems: () => pythonProblems(view.peek()),
+
     importLink(text) {
       const link = parseLink(text);
       if (link.params.size === 0) return ["No parameters of a graph page were found in it."];
@@ -541,9 +546,10 @@ export function createStore(given: Partial<Surroundings> = {}): PageStore {
       const asked: Asked = { slug: link.slug ?? g?.slug ?? null, parts: link.parts, whole: false, problems: link.problems };
       if (asked.slug === null) return ["It does not name a graph."];
       if (g?.slug === asked.slug && (link.parts.logitDiff ?? g.logitDiff) === g.logitDiff) {
-        const made = makeView(g, link.parts);
+        const wanted = resolveIds(g, link.parts);
+        const made = makeView(g, wanted.parts);
         apply({ ...made, labels: new Map([...view.peek().labels, ...made.labels]) });
-        return link.problems;
+        return [...link.problems, ...wanted.problems];
       }
       const list = entries.peek();
       if (list.state === "ready" && !list.value.some(({ slug }) => slug === asked.slug)) {

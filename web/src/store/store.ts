@@ -35,7 +35,7 @@ export interface Store {
   readonly view: ReadonlySignal<View>;
   readonly saveState: ReadonlySignal<SaveState>;
   readonly saveMessage: ReadonlySignal<string>;
-  /** What could not be read of the file's view or of the address that was opened: a sentence each. */
+  /** What could not be read or found of the file's view or of the address that was opened: a sentence each. */
   readonly problems: ReadonlySignal<readonly string[]>;
 
   // What the pointer or focus is on; never saved. `hold` (Shift) keeps it.
@@ -79,6 +79,8 @@ export interface Store {
   /** The file with labels and view written into it, as JSON text. */
   download(): string;
   link(form: "circuit-tracer" | "neuronpedia"): string;
+  /** What of such a link other programs cannot read: a sentence each. */
+  linkProblems(): readonly string[];
   /** Opens what a pasted link describes; the problems it had, if any. */
   importLink(text: string): readonly string[];
 
