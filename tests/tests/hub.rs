@@ -321,3 +321,23 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
+
+#[test]
+fn the_token_stays_with_the_port_it_was_meant_for() {
+    let world = World::new();
+    let other = TestHub::start();
+    for hub in [&world.hub, &other] {
+        hub.folder("acme/toy", "", &fixture("llama-plt-relu").join("model"));
+    }
+    let elsewhere = format!("http://127.0.0.1:{}/cdn/acme/toy/model.safetensors", other.port);
+    world.hub.fault("model.safetensors", Fault::Status(307, vec![("Location", elsewhere)]));
+    let output =
+        world.command(&["download", "-m", "acme/toy"]).env("HF_TOKEN", "hf_secret").output().unwrap();
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(!stderr.contains("hf_secret") && !text(&output.stdout).contains("hf_secret"));
+    let tokens: Vec<_> = world.hub.log().into_iter().map(|request| request.token).collect();
+    assert!(tokens.iter().any(Option::is_some), "the hub itself gets the token");
+    let log = other.log();
+    assert!(!log.is_empty() && log.iter().all(|request| request.token.is_none()), "{log:?}");
+}

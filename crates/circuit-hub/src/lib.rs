@@ -14,6 +14,7 @@
 //! needs. No LibTorch.
 
 mod cache;
+mod credentials;
 mod error;
 mod fetch;
 mod name;
@@ -28,17 +29,19 @@ pub use name::{HubFile, HubName, NameError, RepoId, Revision};
 pub use remote::RemoteFile;
 pub use snapshot::{FileInfo, Hash, Snapshot};
 
+use credentials::Credentials;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to reach the hub, and where its files are kept.
 #[derive(Clone)]
 pub struct HubConfig {
-    /// Where the hub is: `https://huggingface.co`, or a mirror.
+    /// Where the hub is: `https://huggingface.co`, or a mirror. A user and password in it are kept as secret as the token, and
+    /// used where there is no token.
     pub endpoint: String,
     /// The folder with `models--…`.
     pub cache: PathBuf,
-    /// Sent to the endpoint alone.
+    /// The access token. It is sent to the scheme, host and port of the endpoint alone, whatever redirects say.
     pub token: Option<String>,
     /// Whether nothing may be asked of any server.
     pub offline: bool,
@@ -63,7 +66,7 @@ impl std::fmt::Debug for HubConfig {
         // A token must not get into a log.
         let token = self.token.as_ref().map(|_| "…");
         f.debug_struct("HubConfig")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &credentials::without_user(&self.endpoint))
             .field("cache", &self.cache)
             .field("token", &token)
             .field("offline", &self.offline)
@@ -75,6 +78,7 @@ impl std::fmt::Debug for HubConfig {
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
+    credentials: Credentials,
     api: hf_hub::api::sync::Api,
     agent: ureq::Agent,
 }
@@ -85,7 +89,9 @@ impl Hub {
     /// # Errors
     /// If the proxy cannot be understood.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
-        let config = HubConfig { endpoint: config.endpoint.trim_end_matches('/').to_owned(), ..config };
+        let (endpoint, credentials) =
+            Credentials::of(config.endpoint.trim().trim_end_matches('/'), config.token.clone());
+        let config = HubConfig { endpoint, ..config };
         let agent = net::agent(&config)?;
         // Nothing of it but addresses is used, so that its own client never speaks.
         let api = hf_hub::api::sync::ApiBuilder::from_cache(hf_hub::Cache::new(config.cache.clone()))
@@ -94,10 +100,10 @@ impl Hub {
             .with_progress(false)
             .build()
             .map_err(|e| HubError::Setup { reason: e.to_string() })?;
-        Ok(Self { config, api, agent })
+        Ok(Self { config, credentials, api, agent })
     }
 
-    /// How it was set up.
+    /// How it was set up, the endpoint without a user and password.
     #[must_use]
     pub fn config(&self) -> &HubConfig {
         &self.config

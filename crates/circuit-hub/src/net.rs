@@ -1,10 +1,16 @@
-//! Asking the hub: one request, tried again within bounds, its refusals turned into errors.
+//! Asking the hub: one request, its redirects followed, tried again within bounds, refusals turned into errors.
 //!
-//! The token goes to the endpoint's host and to no other that it redirects to. Not here: what is done with the bytes.
+//! Redirects are followed here and not by the HTTP client, since the client would send the token to every port of the
+//! endpoint's host. Which request carries the token is decided in `credentials`. Not here: what is done with the bytes.
 
+use crate::credentials::{redirected, without_user};
 use crate::{Hub, HubConfig, HubError, RepoId};
 use std::time::Duration;
-use ureq::{Agent, AgentBuilder, Error, RedirectAuthHeaders, Response};
+use ureq::{Agent, AgentBuilder, Error, ErrorKind, Response};
+use url::Url;
+
+/// The most redirects that one request follows.
+const MOST_REDIRECTS: usize = 10;
 
 /// What is asked for, for messages.
 #[derive(Clone, Copy)]
@@ -20,11 +26,11 @@ pub(crate) fn agent(config: &HubConfig) -> Result<Agent, HubError> {
         .timeout_connect(config.timeout)
         .timeout_read(config.timeout)
         .timeout_write(config.timeout)
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .redirects(0)
         .user_agent(&config.user_agent);
     if let Some(proxy) = &config.proxy {
         let proxy = ureq::Proxy::new(proxy)
-            .map_err(|e| HubError::Setup { reason: format!("the proxy `{proxy}`: {e}") })?;
+            .map_err(|e| HubError::Setup { reason: format!("the proxy `{}`: {e}", without_user(proxy)) })?;
         builder = builder.proxy(proxy);
     }
     Ok(builder.build())
@@ -33,30 +39,24 @@ pub(crate) fn agent(config: &HubConfig) -> Result<Agent, HubError> {
 impl Hub {
     /// One GET, tried again while the hub is busy or cannot be reached. `range` is the value of a header.
     pub(crate) fn get(&self, url: &str, range: Option<&str>, about: About<'_>) -> Result<Response, HubError> {
+        if !self.credentials.is_sendable() {
+            let reason =
+                "the token holds a character that no token has (only letters, digits and signs of ASCII)";
+            return Err(HubError::Setup { reason: reason.into() });
+        }
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut request = self.agent.get(url);
-            // Packed answers have neither the size nor the offsets of the file.
-            request = request.set("Accept-Encoding", "identity");
-            if let Some(token) = &self.config.token {
-                request = request.set("Authorization", &format!("Bearer {token}"));
-            }
-            if let Some(range) = range {
-                request = request.set("Range", range);
-            }
-            let failed = match request.call() {
-                Ok(response) => return Ok(response),
-                Err(Error::Status(status @ (429 | 500 | 502 | 503 | 504), response)) => {
+            let failed = match self.follow(url, range)? {
+                Answer::Came(response) => return Ok(response),
+                Answer::Refused(status @ (429 | 500 | 502 | 503 | 504), response) => {
                     let wait = response.header("Retry-After").and_then(|text| text.trim().parse().ok());
                     HubError::Busy { url: url.into(), status, tries, wait }
                 }
-                Err(Error::Status(status, response)) => {
+                Answer::Refused(status, response) => {
                     return Err(self.refused(status, &response, url, about));
                 }
-                Err(Error::Transport(e)) => {
-                    HubError::Unreachable { host: self.config.endpoint.clone(), reason: without_address(&e) }
-                }
+                Answer::Unreachable { host, reason } => HubError::Unreachable { host, reason },
             };
             let asked = match &failed {
                 HubError::Busy { wait: Some(seconds), .. } => Some(Duration::from_secs(*seconds)),
@@ -71,6 +71,59 @@ impl Hub {
                 return Err(failed);
             }
             std::thread::sleep(asked.unwrap_or_else(|| self.pause(tries)));
+        }
+    }
+
+    /// One GET without repetition, through all redirects. Every request on the way carries only what its own address may see.
+    fn follow(&self, url: &str, range: Option<&str>) -> Result<Answer, HubError> {
+        let endpoint = || self.config.endpoint.clone();
+        let mut at = match Url::parse(url) {
+            Ok(at) => at,
+            Err(e) => {
+                let reason = format!("this is no address ({e}), expected one such as https://huggingface.co");
+                return Ok(Answer::Unreachable { host: endpoint(), reason });
+            }
+        };
+        for _ in 0..=MOST_REDIRECTS {
+            let (address, authorization) = self.credentials.for_address(&at);
+            let mut request = self.agent.request_url("GET", &address);
+            // Packed answers have neither the size nor the offsets of the file.
+            request = request.set("Accept-Encoding", "identity");
+            if let Some(authorization) = &authorization {
+                request = request.set("Authorization", authorization);
+            }
+            if let Some(range) = range {
+                request = request.set("Range", range);
+            }
+            let response = match request.call() {
+                Ok(response) => response,
+                Err(Error::Status(status, response)) => return Ok(Answer::Refused(status, response)),
+                Err(Error::Transport(e)) => {
+                    return Ok(Answer::Unreachable { host: self.host(&at), reason: without_address(&e) });
+                }
+            };
+            if !(300..399).contains(&response.status()) {
+                return Ok(Answer::Came(response));
+            }
+            let Some(location) = response.header("Location") else {
+                let reason = format!("status {} without an address to go on to", response.status());
+                return Err(HubError::Answer { url: url.into(), reason });
+            };
+            at = match redirected(&at, location) {
+                Ok(next) => next,
+                Err(reason) => return Ok(Answer::Unreachable { host: self.host(&at), reason }),
+            };
+        }
+        let reason = format!("it redirects more than {MOST_REDIRECTS} times");
+        Ok(Answer::Unreachable { host: endpoint(), reason })
+    }
+
+    /// Who could not be reached, for messages: the endpoint, or the scheme, host and port that it redirected to.
+    fn host(&self, at: &Url) -> String {
+        let origin = at.origin();
+        match Url::parse(&self.config.endpoint) {
+            Ok(endpoint) if endpoint.origin() != origin => origin.ascii_serialization(),
+            _ => self.config.endpoint.clone(),
         }
     }
 
@@ -103,8 +156,22 @@ impl Hub {
     }
 }
 
+/// What became of one request.
+enum Answer {
+    /// The answer, after all redirects.
+    Came(Response),
+    /// A status of 400 or more.
+    Refused(u16, Response),
+    /// No answer.
+    Unreachable { host: String, reason: String },
+}
+
 /// Why there was no connection. The address stands in the message already, and a redirect's may hold a signature.
 fn without_address(transport: &ureq::Transport) -> String {
     let kind = transport.kind().to_string();
+    // The client's message repeats the header, which may be the one with the token.
+    if transport.kind() == ErrorKind::BadHeader {
+        return kind;
+    }
     transport.message().map_or(kind.clone(), |message| format!("{kind}: {message}"))
 }

@@ -23,8 +23,11 @@ pub(super) fn config(offline: bool) -> Result<HubConfig, Failure> {
         (!yes("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then_some(text)
     });
     let endpoint = said("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
-    let own: &[&str] =
-        if endpoint.starts_with("https") { &["HTTPS_PROXY", "https_proxy"] } else { &["http_proxy"] };
+    let own: &[&str] = if endpoint.to_ascii_lowercase().starts_with("https:") {
+        &["HTTPS_PROXY", "https_proxy"]
+    } else {
+        &["http_proxy"]
+    };
     let proxies = own.iter().chain(&["ALL_PROXY", "all_proxy"]);
     let without = said("NO_PROXY").or_else(|| said("no_proxy")).unwrap_or_default();
     let proxy = proxies.into_iter().find_map(|key| said(key)).filter(|_| !is_exempt(&endpoint, &without));
@@ -65,15 +68,20 @@ fn is_yes(value: &str) -> bool {
 
 /// Whether a host is on the list of those that no proxy is used for.
 fn is_exempt(endpoint: &str, list: &str) -> bool {
-    let host = endpoint.split("://").nth(1).unwrap_or(endpoint);
-    let host = host.split(['/', ':']).next().unwrap_or_default();
-    list.split(',').map(|entry| entry.trim().trim_start_matches('.')).filter(|entry| !entry.is_empty()).any(
-        |entry| {
-            entry == "*"
-                || host == entry
-                || host.strip_suffix(entry).is_some_and(|before| before.ends_with('.'))
-        },
-    )
+    let authority = endpoint.split("://").nth(1).unwrap_or(endpoint).split(['/', '?', '#']).next();
+    let authority = authority.unwrap_or_default().rsplit('@').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        // The colons of an IPv6 address are its own.
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default().to_ascii_lowercase();
+    let entries = list.split(',').map(|entry| entry.trim().trim_start_matches('.').to_ascii_lowercase());
+    entries.filter(|entry| !entry.is_empty()).any(|entry| {
+        entry == "*"
+            || host == entry.trim_matches(['[', ']'])
+            || host.strip_suffix(entry.as_str()).is_some_and(|before| before.ends_with('.'))
+    })
 }
 
 #[cfg(test)]
@@ -86,6 +94,10 @@ mod tests {
         let exempt = |list| is_exempt("http://hub.example.org:80/x", list);
         assert!(
             exempt("example.org") && exempt("a, .example.org") && exempt("*") && exempt("hub.example.org")
+        );
+        assert!(
+            is_exempt("http://me:word@[::1]:80/x", "::1")
+                && is_exempt("http://me@Hub.example/", "hub.Example")
         );
         assert!(!exempt("") && !exempt("ample.org") && !exempt("other.org"));
     }

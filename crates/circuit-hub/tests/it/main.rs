@@ -104,6 +104,100 @@ fn files_lie_in_the_cache_as_python_keeps_them() {
     }
 }
 
+/// Redirects of one request: the address that each step names.
+fn redirect(server: &TestHub, path: &str, status: u16, location: &str) {
+    server.fault(path, Fault::Status(status, vec![("Location", location.into())]));
+}
+
+#[test]
+fn the_token_goes_to_the_origin_of_the_endpoint_alone() {
+    let (server, dir) = toy();
+    let other = TestHub::start();
+    other.file(REPO, "model.safetensors", weights());
+    let (here, there) = (server.port, other.port);
+    let mirror = format!("/cdn/{REPO}/model.safetensors");
+    // Each case: where the first answer leads, and where a second one leads from there, if there is a second.
+    for (nth, (first, second, arrives_with_token)) in [
+        (format!("http://127.0.0.1:{there}{mirror}"), None, false),
+        (format!("http://localhost:{here}{mirror}"), None, false),
+        (format!("//127.0.0.1:{there}{mirror}"), None, false),
+        (format!("http://127.0.0.1:{here}@127.0.0.1:{there}{mirror}"), None, false),
+        (format!("http://me:word@127.0.0.1:{there}{mirror}"), None, false),
+        (mirror.clone(), None, true),
+        (format!("HTTP://127.0.0.1:{here}{mirror}?etag=%22a%22"), None, true),
+        // Away and back, and away and on within the other origin.
+        (format!("http://127.0.0.1:{there}/away"), Some(format!("http://127.0.0.1:{here}{mirror}")), true),
+        (format!("http://127.0.0.1:{there}/away"), Some(mirror.clone()), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        redirect(&server, "/resolve/", [301, 302, 307, 308][nth % 4], &first);
+        if let Some(second) = &second {
+            redirect(&other, "/away", 307, second);
+        }
+        let cache = dir.path().join(nth.to_string());
+        let hub = Hub::new(HubConfig { token: Some("secret".into()), ..config(&server.endpoint(), &cache) })
+            .unwrap();
+        let paths = fetch(&hub, &["model.safetensors"]).unwrap();
+        assert_eq!(fs::read(&paths[0]).unwrap(), weights(), "{first}");
+        assert!(other.log().iter().all(|request| request.token.is_none()), "{first}");
+        let log = server.log();
+        let at_the_hub = |request: &&server::Request| request.host == format!("127.0.0.1:{here}");
+        assert!(
+            log.iter().filter(at_the_hub).all(|r| r.token.as_deref() == Some("secret")),
+            "{first}: {log:?}"
+        );
+        assert!(log.iter().filter(|r| !at_the_hub(r)).all(|r| r.token.is_none()), "{first}: {log:?}");
+        let arrived = log.iter().any(|request| request.path.starts_with("/cdn/") && request.token.is_some());
+        assert_eq!(arrived, arrives_with_token, "{first}: {log:?}");
+    }
+}
+
+#[test]
+fn a_range_is_asked_for_after_every_redirect() {
+    let (server, dir) = toy();
+    let hub = Hub::new(config(&server.endpoint(), dir.path())).unwrap();
+    let snapshot = main_of(&hub).unwrap();
+    redirect(&server, "/resolve/", 307, &format!("http://localhost:{}/again", server.port));
+    redirect(&server, "/again", 307, &format!("/cdn/{REPO}/model.safetensors"));
+    server.log();
+    assert_eq!(hub.read(&snapshot, "model.safetensors", 5..9).unwrap(), weights()[5..9]);
+    assert_eq!(server.log().iter().filter(|r| r.range.as_deref() == Some("bytes=5-8")).count(), 3);
+}
+
+#[test]
+fn what_cannot_be_followed_is_said_without_secrets() {
+    let (server, dir) = toy();
+    let endpoint = format!("http://me:password@127.0.0.1:{}", server.port);
+    let hub = Hub::new(HubConfig { retries: 0, ..config(&endpoint, dir.path()) }).unwrap();
+    let error = |location: &str| {
+        redirect(&server, "/resolve/", 302, location);
+        let error = fetch(&hub, &["model.safetensors"]).unwrap_err();
+        let shown = format!("{error} {} {error:?}", error.advice().unwrap_or_default());
+        assert!(!shown.contains("password") && !shown.contains("signature"), "{shown}");
+        error.to_string()
+    };
+    assert!(error("ftp://cdn.example/x?signature=1").contains("ftp"));
+    assert!(error("http://127.0.0.1:1/x?signature=1").starts_with("http://127.0.0.1:1 cannot be reached"));
+    assert!(!format!("{hub:?} {:?}", hub.config()).contains("password"));
+    // The user and password of the endpoint arrive there and nowhere else.
+    assert!(server.log().iter().all(|r| r.token.as_deref().is_some_and(|t| t.starts_with("Basic "))));
+
+    for _ in 0..12 {
+        redirect(&server, "/resolve/", 302, &format!("/{REPO}/resolve/{COMMIT}/model.safetensors"));
+    }
+    assert!(fetch(&hub, &["model.safetensors"]).unwrap_err().to_string().contains("more than 10 times"));
+
+    let token = Some("sec\u{e9}ret\n".into());
+    let hub = Hub::new(HubConfig { token, ..config(&server.endpoint(), &dir.path().join("b")) }).unwrap();
+    let error = main_of(&hub).unwrap_err().to_string();
+    assert!(error.contains("token") && !error.contains("ret\n"), "{error}");
+    let proxy = Some("nothing://me:password@127.0.0.1:1".into());
+    let error = Hub::new(HubConfig { proxy, ..config(&server.endpoint(), dir.path()) }).unwrap_err();
+    assert!(error.to_string().contains("127.0.0.1:1") && !error.to_string().contains("password"), "{error}");
+}
+
 #[test]
 fn a_hub_that_is_gone_is_replaced_by_the_cache() {
     let (server, dir) = toy();
