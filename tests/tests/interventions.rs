@@ -507,12 +507,15 @@ fn bad_edits_are_refused_on_the_command_line() {
     let file = folder.path().join("edits.json");
     for (entries, says) in [
         (r#"[{"name": "a", "interventions": []}, {"name": "a", "interventions": []}]"#, "called `a`"),
-        (r#"[{"name": "a", "interventions": [], "constrained_layers": [0, 2]}]"#, "must be consecutive"),
+        (
+            r#"[{"name": "a", "interventions": [], "constrained_layers": [0, 2]}]"#,
+            "expected consecutive layers",
+        ),
         (
             r#"[{"name": "a", "interventions": [], "constrained_layers": [18446744073709551615]}]"#,
             "cannot be held",
         ),
-        (r#"[{"name": "a"}]"#, "no list of interventions"),
+        (r#"[{"name": "a"}]"#, "`interventions` is missing"),
     ] {
         std::fs::write(&file, entries).unwrap();
         refused(&["--edits", file.to_str().unwrap()], says);

@@ -76,10 +76,11 @@ pub(crate) struct QueryKeyArgs {
     pub(crate) json: bool,
 }
 
-/// Edits of features. A feature is `layer_feature@position`; positions may be `10`, `-1`, `3:7`, `3:` or several with commas.
+/// Edits of features. A feature is `layer_feature@position`; positions may be `10`, `-1` (from the end), `3:7`, `3:` or several
+/// with commas. A value may be one number, or one for each position with commas.
 #[derive(clap::Args, Debug)]
 pub(crate) struct EditArgs {
-    /// Set a feature, such as 2_1543@10=0; may be given several times, as all of these.
+    /// Set a feature, such as 2_1543@10=0 or 2_1543@3:5=1,2 (a value for each position); may be given several times, as all of these.
     #[arg(long, value_name = "FEATURE=VALUE")]
     pub(crate) set: Vec<String>,
     /// Multiply a feature's undisturbed activation, such as 1_77@-1=2.
@@ -94,13 +95,13 @@ pub(crate) struct EditArgs {
     /// A graph file whose groups (supernodes) the next two name.
     #[arg(long, value_name = "GRAPH.json")]
     pub(crate) graph: Option<PathBuf>,
-    /// Remove all features of a group.
+    /// Remove all features of a group; of several with one label, such as `capital (2)`.
     #[arg(long, alias = "ablate_group", value_name = "LABEL")]
     pub(crate) ablate_group: Vec<String>,
     /// Multiply all features of a group.
     #[arg(long, alias = "scale_group", value_name = "LABEL=FACTOR")]
     pub(crate) scale_group: Vec<String>,
-    /// A JSON list of named interventions, each on its own.
+    /// A JSON list of named interventions, each run by itself: `interventions` with layer, pos (3, -1, a list or a slice), feature and one of value, scale and add (a number, or one for each position).
     #[arg(long, value_name = "FILE.json")]
     pub(crate) edits: Option<PathBuf>,
     /// Hold nothing; unless given, attention patterns are held.

@@ -1,28 +1,45 @@
-//! Edits as they are typed: `2_1543@10=0` for feature 1543 of layer 2 at position 10, `@3:7` and `@3:` for slices, `@-1` from the end,
-//! `@1,4` for several; groups of a graph's view by label; and files of entries. Whether a model has such a feature is checked later.
+//! Edits of features as they are typed: `2_1543@10=0` sets feature 1543 of layer 2 at position 10. Positions are `10`, `-1` (from
+//! the end), `3:7`, `3:` or several of these with commas; `=1,2` gives each of two positions its own value.
+//!
+//! Files of edits are read in `edit_file`, groups of a graph's view in `groups`. Not here: whether the model has such a feature.
 
 use crate::closer_args::EditArgs;
-use crate::failure::{Code, Failure};
-use crate::view;
+use crate::failure::Failure;
+use crate::say::say_notices;
+use crate::{edit_file, groups};
 use circuit_index::{FeatureIndex, Layer, Pos};
 use circuit_intervention::{Change, Edit, Freeze, Positions};
-use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::Path;
 
-/// What a set of edits is called, what it does, and what is held.
+/// A set of edits that is run by itself: its name, what it does, and what is held meanwhile.
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) edits: Vec<Edit>,
     pub(crate) freeze: Freeze,
-    /// Whether activations are told after the activation function.
+    /// Whether activations are reported after the activation function.
     pub(crate) apply_activation_function: bool,
-    /// How many tokens are written after the prompt; none for a single pass.
+    /// How many tokens are generated after the prompt; `None` for a single pass.
     pub(crate) max_new_tokens: Option<usize>,
 }
 
-/// The edits of the arguments on a prompt of `n_pos` tokens: one entry of those on the command line, and those of a file.
-pub(crate) fn entries(args: &EditArgs, n_pos: usize, n_layers: usize) -> Result<Vec<Entry>, Failure> {
+/// The prompt and model that edits are for.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) n_pos: usize,
+    pub(crate) n_layers: usize,
+    /// Whether tokens are generated after the prompt, on which edits of open slices act.
+    pub(crate) generates: bool,
+}
+
+/// One number for all positions, or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Amounts {
+    One(f64),
+    Each(Vec<f64>),
+}
+
+/// The edits of the arguments: one entry of those on the command line, and those of a file.
+pub(crate) fn entries(args: &EditArgs, on: Target) -> Result<Vec<Entry>, Failure> {
     let mut edits = Vec::new();
     for (texts, make) in [
         (&args.set, Change::Set as fn(f64) -> Change),
@@ -30,23 +47,17 @@ pub(crate) fn entries(args: &EditArgs, n_pos: usize, n_layers: usize) -> Result<
         (&args.add, Change::Add as fn(f64) -> Change),
     ] {
         for text in texts {
-            let (place, value) = assignment(text)?;
-            edits.extend(at(place, n_pos, make(value))?);
+            let (place, amounts) = assignment(text)?;
+            edits.extend(typed(place, on, &amounts, make)?);
         }
     }
     for text in &args.ablate {
-        edits.extend(at(text, n_pos, Change::Set(0.0))?);
+        edits.extend(typed(text, on, &Amounts::One(0.0), Change::Set)?);
     }
-    for text in &args.ablate_group {
-        edits.extend(group(args, text, Change::Set(0.0))?);
-    }
-    for text in &args.scale_group {
-        let (label, value) = assignment(text)?;
-        edits.extend(group(args, label, Change::Scale(value))?);
-    }
+    edits.extend(groups::edits(args, on)?);
     let mut entries = Vec::new();
     if !edits.is_empty() {
-        let freeze = freeze(args, n_layers)?;
+        let freeze = freeze(args, on.n_layers)?;
         entries.push(Entry {
             name: "edited".into(),
             edits,
@@ -56,7 +67,9 @@ pub(crate) fn entries(args: &EditArgs, n_pos: usize, n_layers: usize) -> Result<
         });
     }
     if let Some(path) = &args.edits {
-        entries.extend(read(path)?);
+        let file = edit_file::read(path, on)?;
+        say_notices(&file.notices);
+        entries.extend(file.entries);
     }
     let mut names = BTreeSet::new();
     if let Some(twice) = entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
@@ -84,16 +97,39 @@ fn freeze(args: &EditArgs, n_layers: usize) -> Result<Freeze, Failure> {
     Ok(Freeze::Layers(first..last.checked_add(1).ok_or_else(wrong)?))
 }
 
-/// `left=number`.
-fn assignment(text: &str) -> Result<(&str, f64), Failure> {
+/// `left=number`, or `left=number,number`.
+fn assignment(text: &str) -> Result<(&str, Amounts), Failure> {
     let wrong =
         || Failure::usage(format!("`{text}`: expected a feature, `=` and a number, such as 2_1543@10=0"));
+    let (left, values) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let values = values.split(',').map(|value| value.trim().parse());
+    let values = values.collect::<Result<Vec<f64>, _>>().map_err(|_| wrong())?;
+    Ok((left, if let [one] = values[..] { Amounts::One(one) } else { Amounts::Each(values) }))
+}
+
+/// `label=number`.
+pub(crate) fn one_number(text: &str) -> Result<(&str, f64), Failure> {
+    let wrong =
+        || Failure::usage(format!("`{text}`: expected a group, `=` and one number, such as capital=2"));
     let (left, value) = text.rsplit_once('=').ok_or_else(wrong)?;
     Ok((left, value.trim().parse().map_err(|_| wrong())?))
 }
 
+/// The edits that a typed place and its numbers stand for.
+fn typed(text: &str, on: Target, amounts: &Amounts, make: fn(f64) -> Change) -> Result<Vec<Edit>, Failure> {
+    let (layer, feature, places) = place(text, on.n_pos)?;
+    spread(&places, amounts, on, make)
+        .map(|changes| {
+            changes
+                .into_iter()
+                .map(|(positions, change)| Edit { layer, feature, positions, change })
+                .collect()
+        })
+        .map_err(|reason| Failure::usage(format!("`{text}`: {reason}")))
+}
+
 /// `layer_feature@positions`.
-pub(crate) fn at(text: &str, n_pos: usize, change: Change) -> Result<Vec<Edit>, Failure> {
+pub(crate) fn place(text: &str, n_pos: usize) -> Result<(Layer, FeatureIndex, Vec<Positions>), Failure> {
     let wrong = || {
         Failure::usage(format!("`{text}`: expected layer_feature@position, such as 2_1543@10"))
             .hint("positions: 10, -1 (from the end), 3:7, 3: (to the end and on), or several with commas")
@@ -102,131 +138,115 @@ pub(crate) fn at(text: &str, n_pos: usize, change: Change) -> Result<Vec<Edit>, 
     let (layer, index) = feature.split_once('_').ok_or_else(wrong)?;
     let layer = Layer(layer.trim().parse().map_err(|_| wrong())?);
     let feature = FeatureIndex(index.trim().parse().map_err(|_| wrong())?);
-    let pos = |text: &str| -> Result<Pos, Failure> {
-        let given: i64 = text.trim().parse().map_err(|_| wrong())?;
-        let place = if given < 0 { given + n_pos as i64 } else { given };
-        // What is past the prompt is told with its length, later.
-        u32::try_from(place).map(Pos).map_err(|_| {
-            Failure::usage(format!("there is no position {given}: the prompt has {n_pos} tokens"))
-        })
-    };
-    let one = |text: &str| -> Result<Edit, Failure> {
-        let positions = match text.split_once(':') {
-            None => Positions::At(pos(text)?),
-            Some((start, end)) => {
-                let start = if start.trim().is_empty() { Pos(0) } else { pos(start)? };
-                let end = if end.trim().is_empty() { None } else { Some(pos(end)?) };
-                Positions::Slice(start, end)
-            }
+    let number = |text: &str| text.trim().parse::<i64>().map_err(|_| wrong());
+    let bound = |text: &str| if text.trim().is_empty() { Ok(None) } else { number(text).map(Some) };
+    let one = |part: &str| -> Result<Positions, Failure> {
+        let found = match part.split_once(':') {
+            None => position(number(part)?, n_pos).map(Positions::At),
+            Some((start, end)) => slice(bound(start)?, bound(end)?, n_pos),
         };
-        Ok(Edit { layer, feature, positions, change })
+        found.map_err(|reason| Failure::usage(format!("`{text}`: {reason}")))
     };
-    positions.split(',').map(one).collect()
+    Ok((layer, feature, positions.split(',').map(one).collect::<Result<_, _>>()?))
 }
 
-/// All features of a group of the graph's view.
-fn group(args: &EditArgs, label: &str, change: Change) -> Result<Vec<Edit>, Failure> {
-    let Some(path) = &args.graph else {
-        return Err(Failure::usage("groups are those of a graph file: give it with --graph"));
-    };
-    let view = view::read(path)?;
-    let named = |group: &&Vec<String>| group.first().is_some_and(|l| l.trim() == label.trim());
-    let Some(members) = view.supernodes.iter().find(named) else {
-        let known: Vec<_> =
-            view.supernodes.iter().filter_map(|g| g.first()).map(|l| format!("`{l}`")).collect();
-        return Err(Failure::usage(format!(
-            "{}: no group `{label}`; there are: {}",
-            path.display(),
-            known.join(", ")
-        )));
-    };
-    let feature = |id: &String| {
-        let parts: Vec<_> = id.split('_').map(str::parse::<u32>).collect();
-        // Tokens, targets and errors of a group have nothing to edit.
-        match parts.as_slice() {
-            [Ok(layer), Ok(index), Ok(pos)] => Some(Edit {
-                layer: Layer(*layer),
-                feature: FeatureIndex(*index),
-                positions: Positions::At(Pos(*pos)),
-                change,
-            }),
-            _ => None,
-        }
-    };
-    let edits: Vec<_> = members[1..].iter().filter_map(feature).collect();
-    match edits.is_empty() {
-        true => Err(Failure::usage(format!("{}: group `{label}` has no features", path.display()))),
-        false => Ok(edits),
+/// A position of a prompt; a negative one counts from the end.
+pub(crate) fn position(given: i64, n_pos: usize) -> Result<Pos, String> {
+    let place = if given < 0 { given + n_pos as i64 } else { given };
+    let found = usize::try_from(place).ok().filter(|&place| place < n_pos);
+    found.map(Pos::from).ok_or_else(|| format!("there is no position {given}: the prompt has {n_pos} tokens"))
+}
+
+/// The positions from `start` to before `end`, as Python's `slice`: an end that is missing is open, so that generated tokens
+/// belong to it, and an open slice may begin behind the prompt.
+pub(crate) fn slice(start: Option<i64>, end: Option<i64>, n_pos: usize) -> Result<Positions, String> {
+    let from = |given: i64| if given < 0 { given + n_pos as i64 } else { given };
+    let none = |given: i64| format!("there is no position {given}: the prompt has {n_pos} tokens");
+    let given = start.unwrap_or(0);
+    let start = u32::try_from(from(given)).map_err(|_| none(given))?;
+    let Some(given) = end else { return Ok(Positions::Slice(Pos(start), None)) };
+    let end = from(given);
+    // The end is behind the last position of the slice.
+    let end = u32::try_from(end).ok().filter(|&end| end as usize <= n_pos);
+    let end = end.ok_or_else(|| none(if given > 0 { given - 1 } else { given }))?;
+    if end <= start {
+        return Err(format!("the slice from {start} to before {end} has no position"));
     }
+    Ok(Positions::Slice(Pos(start), Some(Pos(end))))
 }
 
-/// An entry of a file.
-#[derive(Deserialize)]
-struct FileEntry {
-    name: String,
-    interventions: Vec<FileEdit>,
-    #[serde(default)]
-    constrained_layers: Option<Vec<usize>>,
-    #[serde(default = "yes")]
-    freeze_attention: bool,
-    #[serde(default = "yes")]
-    apply_activation_function: bool,
-    #[serde(default)]
-    max_new_tokens: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct FileEdit {
-    layer: u32,
-    pos: FilePosition,
-    feature: u32,
-    value: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum FilePosition {
-    At(u32),
-    Slice { slice: (u32, Option<u32>) },
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
-    let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
-    let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let entries: Vec<FileEntry> =
-        serde_json::from_slice(&text).map_err(|e| bad(format!("no list of interventions: {e}")))?;
-    let entry = |entry: FileEntry| {
-        let freeze = match entry.constrained_layers.as_deref() {
-            Some(layers @ [first, .., last]) if layers.windows(2).all(|w| w[1] == w[0].saturating_add(1)) => {
-                Freeze::Layers(*first..last.saturating_add(1))
-            }
-            Some([only]) => Freeze::Layers(*only..only.saturating_add(1)),
-            Some(_) => {
-                return Err(bad(format!("entry `{}`: constrained_layers must be consecutive", entry.name)));
-            }
-            None if entry.freeze_attention => Freeze::Attention,
-            None => Freeze::Nothing,
-        };
-        let edit = |edit: &FileEdit| Edit {
-            layer: Layer(edit.layer),
-            feature: FeatureIndex(edit.feature),
-            positions: match edit.pos {
-                FilePosition::At(pos) => Positions::At(Pos(pos)),
-                FilePosition::Slice { slice: (start, end) } => Positions::Slice(Pos(start), end.map(Pos)),
-            },
-            change: Change::Set(edit.value),
-        };
-        Ok(Entry {
-            edits: entry.interventions.iter().map(edit).collect(),
-            apply_activation_function: entry.apply_activation_function,
-            max_new_tokens: entry.max_new_tokens,
-            name: entry.name,
-            freeze,
-        })
+/// What happens at each of some positions: the same number everywhere, or to each position its own.
+pub(crate) fn spread(
+    places: &[Positions],
+    amounts: &Amounts,
+    on: Target,
+    make: fn(f64) -> Change,
+) -> Result<Vec<(Positions, Change)>, String> {
+    let values = match amounts {
+        Amounts::One(value) => return Ok(places.iter().map(|place| (place.clone(), make(*value))).collect()),
+        Amounts::Each(values) => values,
     };
-    entries.into_iter().map(entry).collect()
+    let mut single = Vec::new();
+    for place in places {
+        match *place {
+            Positions::At(pos) => single.push(pos),
+            Positions::Slice(start, Some(end)) => single.extend((start.0..end.0).map(Pos)),
+            Positions::Slice(start, None) if on.generates => {
+                return Err(format!(
+                    "the slice from {start} on also acts on generated tokens, expected one value for all of them"
+                ));
+            }
+            Positions::Slice(start, None) => single.extend((start.get()..on.n_pos).map(Pos::from)),
+        }
+    }
+    if single.len() != values.len() {
+        return Err(format!(
+            "{} values for {} positions, expected one value, or one for each position",
+            values.len(),
+            single.len()
+        ));
+    }
+    Ok(single.into_iter().zip(values).map(|(pos, &value)| (Positions::At(pos), make(value))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON: Target = Target { n_pos: 5, n_layers: 2, generates: false };
+
+    fn edits(text: &str) -> Result<Vec<(Positions, Change)>, String> {
+        let (place, amounts) = assignment(text).map_err(|e| e.message)?;
+        let edits = typed(place, ON, &amounts, Change::Set).map_err(|e| e.message)?;
+        Ok(edits.into_iter().map(|edit| (edit.positions, edit.change)).collect())
+    }
+
+    fn at(pos: u32, value: f64) -> (Positions, Change) {
+        (Positions::At(Pos(pos)), Change::Set(value))
+    }
+
+    #[test]
+    fn positions_count_from_either_end() {
+        assert_eq!(edits("0_7@-1=10").unwrap(), [at(4, 10.0)]);
+        assert_eq!(edits("0_7@1,-5=2").unwrap(), [at(1, 2.0), at(0, 2.0)]);
+        let slice = |start, end: Option<u32>| (Positions::Slice(Pos(start), end.map(Pos)), Change::Set(1.0));
+        assert_eq!(edits("0_7@-3:-1=1").unwrap(), [slice(2, Some(4))]);
+        assert_eq!(edits("0_7@:5=1").unwrap(), [slice(0, Some(5))]);
+        assert_eq!(edits("0_7@9:=1").unwrap(), [slice(9, None)]);
+        for text in ["0_7@5=1", "0_7@-6=1", "0_7@3:6=1", "0_7@-9:2=1", "0_7@-2:-9=1"] {
+            assert!(edits(text).unwrap_err().contains("the prompt has 5 tokens"), "{text}");
+        }
+        assert!(edits("0_7@3:-2=1").unwrap_err().contains("has no position"));
+    }
+
+    #[test]
+    fn each_position_may_have_a_value_of_its_own() {
+        assert_eq!(edits("0_7@2:4=3,5").unwrap(), [at(2, 3.0), at(3, 5.0)]);
+        assert_eq!(edits("0_7@0,-1=3, 5").unwrap(), [at(0, 3.0), at(4, 5.0)]);
+        assert_eq!(edits("0_7@3:=3,5").unwrap(), [at(3, 3.0), at(4, 5.0)]);
+        assert!(edits("0_7@2:4=3,5,6").unwrap_err().contains("3 values for 2 positions"));
+        let generates = Target { generates: true, ..ON };
+        let amounts = Amounts::Each(vec![1.0, 2.0]);
+        assert!(typed("0_7@3:", generates, &amounts, Change::Set).unwrap_err().message.contains("generated"));
+    }
 }

@@ -1,9 +1,9 @@
 //! `generate`: what the model writes after a prompt, with edits of features and without.
 
 use crate::closer_args::GenerateArgs;
-use crate::edit_args;
+use crate::edit_args::{self, Target};
 use crate::failure::Failure;
-use crate::intervene::note_outside;
+use crate::intervene::{note_outside, note_unchanged, place};
 use crate::nodes::shown;
 use crate::open::{self, Opened};
 use crate::say::say_notices;
@@ -34,7 +34,8 @@ pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
     let (edits, freeze) = match edited {
         true => {
             let n_layers = opened.model.spec().n_layers();
-            let entry = edit_args::entries(&args.edit, prompt.tokens.len(), n_layers)?.remove(0);
+            let on = Target { n_pos: prompt.tokens.len(), n_layers, generates: true };
+            let entry = edit_args::entries(&args.edit, on)?.remove(0);
             (entry.edits, entry.freeze)
         }
         false => (Vec::new(), Freeze::Nothing),
@@ -56,10 +57,12 @@ pub(crate) fn run(args: GenerateArgs) -> Result<String, Failure> {
         true
     })?;
     note_outside("", &request.edits, &found.outcome);
+    note_unchanged("", &request.edits, &found.outcome);
     let new = &found.tokens[found.n_prompt..];
     if args.json {
         let value = json!({
             "prompt": prompt.text,
+            "unchanged": found.outcome.unchanged.iter().map(|&i| place(&request.edits[i])).collect::<Vec<_>>(),
             "tokens": found.tokens.iter().map(|t| t.0).collect::<Vec<_>>(),
             "new_tokens": new.iter().map(|&t| json!({"token_id": t.0, "token": word(t)})).collect::<Vec<_>>(),
         });

@@ -1,7 +1,7 @@
 //! `intervene`: what a model does when features are set, scaled or removed: before and after.
 
 use crate::closer_args::InterveneArgs;
-use crate::edit_args::{self, Entry};
+use crate::edit_args::{self, Entry, Target};
 use crate::failure::{Code, Failure};
 use crate::generate;
 use crate::nodes::shown;
@@ -42,12 +42,18 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
     for prompt in &prompts {
         opened.note(&prompt.tokens);
         let n_layers = opened.model.spec().n_layers();
-        let entries = edit_args::entries(&args.edit, prompt.tokens.len(), n_layers)?;
+        let on = Target { n_pos: prompt.tokens.len(), n_layers, generates: false };
+        let entries = edit_args::entries(&args.edit, on)?;
         let before = one(&interventions, prompt, &[], &Freeze::Nothing)?;
         let mut written = Vec::new();
         for entry in &entries {
+            // With several entries the message alone does not say whose fault it is.
+            let named = |failure: Failure| Failure {
+                message: format!("{}: {}", entry.name, failure.message),
+                ..failure
+            };
             let after = match entry.max_new_tokens {
-                None => one(&interventions, prompt, &entry.edits, &entry.freeze)?,
+                None => one(&interventions, prompt, &entry.edits, &entry.freeze).map_err(named)?,
                 Some(max_new_tokens) => {
                     // As the library whose files these are: it runs on past the end of a sequence.
                     let stop = match args.stop_at_eos {
@@ -56,10 +62,12 @@ pub(crate) fn run(args: InterveneArgs) -> Result<String, Failure> {
                     };
                     let config = GenerateConfig { max_new_tokens, sampling: Sampling::GREEDY, stop };
                     let request = Request { tokens: prompt.tokens.clone(), edits: entry.edits.clone() };
-                    interventions.generate(&request, &entry.freeze, &config, |_| true)?.outcome
+                    let written = interventions.generate(&request, &entry.freeze, &config, |_| true);
+                    written.map_err(|e| named(e.into()))?.outcome
                 }
             };
             note_outside(&format!("{}: ", entry.name), &entry.edits, &after);
+            note_unchanged(&format!("{}: ", entry.name), &entry.edits, &after);
             if args.output.is_some() {
                 written.push((format!("{}.logits", entry.name), after.logits.shallow_clone()));
                 let layers =
@@ -90,6 +98,22 @@ pub(crate) fn note_outside(begin: &str, edits: &[Edit], outcome: &Outcome<'_>) {
             "note: {begin}feature {layer}_{feature} writes outside the constrained layers; there it writes nothing"
         ));
     }
+}
+
+/// Notes edits that changed nothing, in one line that begins in the given way.
+pub(crate) fn note_unchanged(begin: &str, edits: &[Edit], outcome: &Outcome<'_>) {
+    const MOST_LISTED: usize = 5;
+    let unchanged = &outcome.unchanged;
+    if unchanged.is_empty() {
+        return;
+    }
+    let mut listed: Vec<_> = unchanged.iter().take(MOST_LISTED).map(|&i| place(&edits[i])).collect();
+    if let Some(more @ 1..) = unchanged.len().checked_sub(MOST_LISTED) {
+        listed.push(format!("and {more} more"));
+    }
+    let (what, are) = if unchanged.len() == 1 { ("this feature", "is") } else { ("these features", "are") };
+    let all = if unchanged.len() == edits.len() { "nothing changed" } else { "some edits change nothing" };
+    say(format_args!("note: {begin}{all}: {what} {are} silent there (activation 0): {}", listed.join(", ")));
 }
 
 fn one<'a>(
@@ -157,8 +181,9 @@ fn tell(
     let word = |token: usize| tokenizer.decode_token(token.into()).map_err(Failure::text);
 
     let mut text = format!("{} on {}\n", entry.name, shown(&prompt.text));
-    for edit in &entry.edits {
-        let _ = writeln!(text, "  {}", described(edit));
+    for (nth, edit) in entry.edits.iter().enumerate() {
+        let silent = if after.unchanged.contains(&nth) { ": silent there, nothing changed" } else { "" };
+        let _ = writeln!(text, "  {}{silent}", described(edit));
     }
     let _ = writeln!(text, "\n  {:<24} {:>8} {:>8}", "next token", "before", "after");
     let mut rows = Vec::new();
@@ -179,6 +204,7 @@ fn tell(
     let json = json!({
         "name": entry.name, "prompt": prompt.text, "tokens": rows, "features": watched.collect::<Vec<_>>(),
         "outside": after.outside,
+        "unchanged": after.unchanged.iter().map(|&i| place(&entry.edits[i])).collect::<Vec<_>>(),
     });
     Ok(Told { text, json })
 }
@@ -192,17 +218,17 @@ fn watched(
 ) -> Result<Vec<(String, f64, f64)>, Failure> {
     let mut watched = Vec::new();
     for text in watch {
-        // Named as an edit is; what it would do does not matter.
-        for edit in edit_args::at(text, n_pos, Change::Add(0.0))? {
-            let Positions::At(pos) = edit.positions else {
+        let (layer, feature, places) = edit_args::place(text, n_pos)?;
+        for place in places {
+            let Positions::At(pos) = place else {
                 return Err(Failure::usage(format!("--watch {text}: expected single positions")));
             };
-            if edit.layer.get() >= after.n_layers() {
-                return Err(Failure::usage(format!("--watch {text}: there is no layer {}", edit.layer)));
+            if layer.get() >= after.n_layers() {
+                return Err(Failure::usage(format!("--watch {text}: there is no layer {layer}")));
             }
             let at = |outcome: &Outcome<'_>| {
-                let layer = outcome.activations(edit.layer, true)?;
-                let (place, size) = ([i64::from(pos.0), i64::from(edit.feature.0)], layer.size());
+                let layer = outcome.activations(layer, true)?;
+                let (place, size) = ([i64::from(pos.0), i64::from(feature.0)], layer.size());
                 if place[0] >= size[0] || place[1] >= size[1] {
                     return Err(Failure::usage(format!(
                         "--watch {text}: there is no such feature or position"
@@ -210,19 +236,24 @@ fn watched(
                 }
                 Ok(layer.double_value(&place))
             };
-            watched.push((format!("{}_{}@{pos}", edit.layer, edit.feature), at(before)?, at(after)?));
+            watched.push((format!("{layer}_{feature}@{pos}"), at(before)?, at(after)?));
         }
     }
     Ok(watched)
 }
 
-fn described(edit: &Edit) -> String {
-    let place = match edit.positions {
+/// A feature and its positions, as they are typed.
+pub(crate) fn place(edit: &Edit) -> String {
+    let positions = match edit.positions {
         Positions::At(pos) => pos.to_string(),
         Positions::Slice(start, Some(end)) => format!("{start}:{end}"),
         Positions::Slice(start, None) => format!("{start}:"),
     };
-    let feature = format!("{}_{}@{place}", edit.layer, edit.feature);
+    format!("{}_{}@{positions}", edit.layer, edit.feature)
+}
+
+fn described(edit: &Edit) -> String {
+    let feature = place(edit);
     match edit.change {
         Change::Set(0.0) => format!("{feature} removed"),
         Change::Set(value) => format!("{feature} set to {value}"),

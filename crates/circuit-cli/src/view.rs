@@ -1,26 +1,76 @@
-//! `--view FILE.json`: the pins, groups and labels with which the page opens a new graph.
+//! `--view FILE.json` and `--graph FILE.json`: pins, groups and labels of a graph file, or of a file that holds them alone.
 //!
-//! So that work done on one graph goes over to the next one of the same prompt. What a graph does not have is left for the page to
-//! pass over.
+//! So that work done on one graph goes over to the next one of the same prompt. Not here: which ids a new graph has; that is
+//! checked where it is written.
 
 use crate::failure::{Code, Failure};
-use crate::say::say;
+use crate::say::say_notices;
 use circuit_format::QParams;
+use circuit_index::Notice;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::Path;
+
+/// A view, and the nodes of the graph file that it stands in.
+pub(crate) struct Saved {
+    pub(crate) view: QParams,
+    /// None of a file that holds a view alone.
+    pub(crate) nodes: Vec<SavedNode>,
+}
+
+/// A node of a graph file, as far as a view needs it.
+pub(crate) struct SavedNode {
+    pub(crate) id: String,
+    /// `jsNodeId`, which nodes share.
+    pub(crate) older_id: String,
+    pub(crate) feature_type: String,
+}
+
+/// A graph file without its links.
+#[derive(Deserialize)]
+struct File {
+    #[serde(rename = "qParams")]
+    view: Option<Value>,
+    nodes: Option<Value>,
+}
 
 /// Reads the view of a graph file, or of a file of its own.
 pub(crate) fn read(path: &Path) -> Result<QParams, Failure> {
+    Ok(read_saved(path)?.view)
+}
+
+/// Reads a view and the names of its graph's nodes.
+pub(crate) fn read_saved(path: &Path) -> Result<Saved, Failure> {
     let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
+    let expected = "expected a graph file, or an object with pinnedIds, supernodes and the like";
     let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let mut file: Map<String, Value> =
-        serde_json::from_slice(&text).map_err(|e| bad(format!("no view, nor a graph file with one: {e}")))?;
-    // A graph file, or the view alone.
-    let view = file.remove("qParams").unwrap_or(Value::Object(file));
-    let view = QParams::deserialize(view).map_err(|e| bad(e.to_string()))?;
-    if let [first, ..] = view.unread.as_slice() {
-        say(format_args!("warning: {}: not understood and left out: {first}", path.display()));
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let wrong = |e: serde_json::Error| {
+        let what = if e.is_data() { "this is no view" } else { "this is not JSON" };
+        bad(format!("{what} from line {}, column {} on; {expected}", e.line(), e.column()))
+    };
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(bad(format!("a list is no view; {expected}")));
     }
-    Ok(view)
+    let file: File = serde_json::from_slice(text).map_err(wrong)?;
+    let nodes: Vec<_> = file.nodes.iter().filter_map(Value::as_array).flatten().map(node).collect();
+    let view = match (file.view, file.nodes) {
+        (Some(view), _) => QParams::deserialize(view)
+            .map_err(|_| bad("`qParams` is no object; expected a saved view".into()))?,
+        // A graph file without a view.
+        (None, Some(_)) => QParams::default(),
+        (None, None) => serde_json::from_slice(text).map_err(wrong)?,
+    };
+    if !view.unread.is_empty() {
+        let keys: Vec<_> = view.unread.iter().map(|key| format!("`{key}`")).collect();
+        let what =
+            format!("{}: in a form that is not known, and left out: {}", path.display(), keys.join(", "));
+        say_notices(&[Notice::warning(what)]);
+    }
+    Ok(Saved { view, nodes })
+}
+
+fn node(value: &Value) -> SavedNode {
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    SavedNode { id: text("node_id"), older_id: text("jsNodeId"), feature_type: text("feature_type") }
 }

@@ -13,6 +13,7 @@ mod neuronpedia;
 mod read;
 mod splice;
 mod view;
+mod view_ids;
 mod write;
 
 pub use check::{CheckError, CheckedGraph, Fault, check_graph_json};
@@ -23,7 +24,11 @@ pub use neuronpedia::{FeatureDetails, GenerationSettings, Info, Neuronpedia};
 pub use read::{NodeKind, ReadGraph, ResolvedLink, ResolvedLinks, read_graph_json};
 pub use splice::{with_slug, with_view};
 pub use view::QParams;
-pub use write::{GraphFileOptions, Kept, Written, graph_metadata, write_graph_files, write_graph_json};
+pub use view_ids::NodeNames;
+pub use write::{
+    GraphFileOptions, GraphJsonSize, Kept, Written, graph_json_size, graph_metadata, write_graph_files,
+    write_graph_json,
+};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};

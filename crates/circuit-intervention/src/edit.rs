@@ -42,6 +42,8 @@ pub struct Edit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Planned {
     pub(crate) row: usize,
+    /// Which of the row's edits this is a part of.
+    pub(crate) nth: usize,
     pub(crate) layer: usize,
     pub(crate) feature: FeatureIndex,
     pub(crate) pos: usize,
@@ -108,7 +110,7 @@ pub(crate) fn plan(
     set: &TranscoderSet,
 ) -> Result<Vec<Planned>, InterventionError> {
     let (mut planned, mut seen) = (Vec::new(), BTreeSet::new());
-    for edit in edits {
+    for (nth, edit) in edits.iter().enumerate() {
         edit.check(set)?;
         for pos in edit.places(n_pos)? {
             if !seen.insert((edit.layer, edit.feature, pos)) {
@@ -119,7 +121,7 @@ pub(crate) fn plan(
                 });
             }
             let (layer, feature, change) = (edit.layer.get(), edit.feature, edit.change);
-            planned.push(Planned { row, layer, feature, pos, change });
+            planned.push(Planned { row, nth, layer, feature, pos, change });
         }
     }
     Ok(planned)

@@ -5,7 +5,7 @@
 
 use crate::InterventionError;
 use crate::edit::{Edit, Planned, plan};
-use crate::pass::{EditedPass, Held};
+use crate::pass::{EditedPass, Held, Seen};
 use crate::run::{Freeze, Interventions, Outcome, Request};
 use circuit_index::TokenId;
 use circuit_model::{KvCache, Sampler, Sampling, TokenBatch};
@@ -61,10 +61,12 @@ impl<'a> Interventions<'a> {
         let mut chosen_from = Vec::new();
         let (mut edits, mut held_now, mut known) = (planned, &held, &undisturbed);
         let mut first = 0;
+        let mut seen = Seen::default();
         loop {
             let wide = model.wide_kind();
             let mut pass = EditedPass::new(self.set(), wide, held_now, known, &edits, self.ignored(), first);
             let logits = model.forward_cached(&batch, &mut cache, &mut pass)?;
+            seen.add(&pass.seen);
             for (all, new) in inputs.iter_mut().zip(&pass.inputs) {
                 all.push(new.f_select(0, 0)?.f_to_kind(wide)?);
             }
@@ -92,15 +94,21 @@ impl<'a> Interventions<'a> {
             true => Tensor::f_zeros([0, model.spec().d_vocab as i64], (model.wide_kind(), model.device()))?,
             false => Tensor::f_cat(&chosen_from, 0)?,
         };
-        let outcome = self.outcome(logits, inputs, &request.edits, &held);
+        let outcome = self.outcome(logits, inputs, &request.edits, &held, seen.unchanged(0));
         Ok(Generated { tokens, n_prompt: request.tokens.len(), outcome })
     }
 }
 
 /// The edits that act on a generated token.
 fn at_new_token(edits: &[Edit], pos: usize) -> Vec<Planned> {
-    let open = edits.iter().filter(|edit| edit.starts_by(pos));
-    let planned =
-        open.map(|e| Planned { row: 0, layer: e.layer.get(), feature: e.feature, pos, change: e.change });
+    let open = edits.iter().enumerate().filter(|(_, edit)| edit.starts_by(pos));
+    let planned = open.map(|(nth, e)| Planned {
+        row: 0,
+        nth,
+        layer: e.layer.get(),
+        feature: e.feature,
+        pos,
+        change: e.change,
+    });
     planned.collect()
 }

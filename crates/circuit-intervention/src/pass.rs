@@ -9,9 +9,9 @@ use crate::edit::{Change, Planned};
 use circuit_index::{Layer, LayerSite, Site};
 use circuit_model::{ModelError, Visitor};
 use circuit_transcoder::{Transcoder, TranscoderSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What is held at its undisturbed value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,28 @@ struct Write {
     values: Tensor,
 }
 
+/// Which edits acted, and which of them changed an activation. An edit is named by its row and its place among the row's edits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    acted: BTreeSet<(usize, usize)>,
+    changed: BTreeSet<(usize, usize)>,
+}
+
+impl Seen {
+    /// Takes in what another pass saw.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acted.extend(&other.acted);
+        self.changed.extend(&other.changed);
+    }
+
+    /// The edits of a row that acted and changed nothing anywhere.
+    pub(crate) fn unchanged(&self, row: usize) -> Vec<usize> {
+        let of_row = self.acted.range((row, 0)..(row + 1, 0));
+        of_row.filter(|edit| !self.changed.contains(edit)).map(|&(_, nth)| nth).collect()
+    }
+}
+
+/// One forward pass with edits, as a visitor of its sites.
 pub(crate) struct EditedPass<'a> {
     pub(crate) set: &'a TranscoderSet,
     pub(crate) wide: Kind,
@@ -65,6 +87,8 @@ pub(crate) struct EditedPass<'a> {
     /// What is still to be written at each layer.
     pending: BTreeMap<usize, Vec<Write>>,
     input_change: Option<Tensor>,
+    /// Which edits changed something.
+    pub(crate) seen: Seen,
     /// What each layer's encoders read, `[batch, pos, d_model]`.
     pub(crate) inputs: Vec<Tensor>,
 }
@@ -79,8 +103,20 @@ impl<'a> EditedPass<'a> {
         ignored: usize,
         first: usize,
     ) -> Self {
-        let (pending, inputs) = (BTreeMap::new(), Vec::new());
-        Self { set, wide, held, undisturbed, edits, ignored, first, pending, input_change: None, inputs }
+        let (pending, inputs, seen) = (BTreeMap::new(), Vec::new(), Seen::default());
+        Self {
+            set,
+            wide,
+            held,
+            undisturbed,
+            edits,
+            ignored,
+            first,
+            pending,
+            input_change: None,
+            seen,
+            inputs,
+        }
     }
 
     /// What the edits of a layer write, here and above, once it is known what its encoders read.
@@ -118,6 +154,14 @@ impl<'a> EditedPass<'a> {
         let keep = amount(|c| if matches!(c, Change::Add(_)) { 1.0 } else { 0.0 });
         let scaled = undisturbed.as_ref().map_or_else(|| now.shallow_clone(), Tensor::shallow_clone) * scale;
         let delta = set + scaled + add + &now * keep - &now;
+        // A feature that is active and keeps its value was asked to (a factor of 1): only silent ones are worth a word.
+        let silent = now.eq(0.0).logical_and(&delta.eq(0.0)).to_device(Device::Cpu);
+        for (i, edit) in edits.iter().enumerate() {
+            self.seen.acted.insert((edit.row, edit.nth));
+            if silent.int64_value(&[i as i64]) == 0 {
+                self.seen.changed.insert((edit.row, edit.nth));
+            }
+        }
         let written = transcoder.decoder_rows(&features) * delta.view([-1, 1, 1]); // [n, n_outputs, d_model]
         for (j, output) in (layer..self.set.layers().len()).take(transcoder.n_outputs()).enumerate() {
             if self.held.layers.is_empty() || self.held.layers.contains(&output) {

@@ -46,6 +46,9 @@ pub struct Outcome<'a> {
     pub logits: Tensor,
     /// The places in `edits` of those that wrote nothing or not all they write, since they lie outside the held layers.
     pub outside: Vec<usize>,
+    /// The places in `edits` of those that changed nothing, since their feature is silent (its activation is 0) wherever they
+    /// acted, and stays so. Positions without features count as silent.
+    pub unchanged: Vec<usize>,
     set: &'a TranscoderSet,
     ignored: usize,
     /// What each layer's encoders read, `[pos, d_model]`, wide.
@@ -138,7 +141,8 @@ impl<'a> Interventions<'a> {
                 own.f_to_kind(wide)
             };
             let inputs = pass.inputs.iter().map(own).collect::<Result<_, _>>()?;
-            Ok(self.outcome(own(&logits)?, inputs, &request.edits, &held))
+            let unchanged = pass.seen.unchanged(row);
+            Ok(self.outcome(own(&logits)?, inputs, &request.edits, &held, unchanged))
         });
         outcomes.collect()
     }
@@ -161,9 +165,10 @@ impl<'a> Interventions<'a> {
         inputs: Vec<Tensor>,
         edits: &[Edit],
         held: &Held,
+        unchanged: Vec<usize>,
     ) -> Outcome<'a> {
         let outside = self.outside(edits, held);
-        Outcome { logits, outside, set: self.set, ignored: self.ignored, inputs }
+        Outcome { logits, outside, unchanged, set: self.set, ignored: self.ignored, inputs }
     }
 
     pub(crate) fn held(&self, freeze: &Freeze) -> Result<Held, InterventionError> {

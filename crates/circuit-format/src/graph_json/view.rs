@@ -122,9 +122,10 @@ fn is_absent(value: &Value) -> bool {
     matches!(value, Value::Null) || value.as_str().is_some_and(|s| matches!(s, "" | "null" | "undefined"))
 }
 
-/// A list of names, or the names joined by commas.
+/// A list of names, its JSON text in a string, or the names joined by commas.
 fn list(value: &Value) -> Option<Vec<String>> {
     match value {
+        Value::String(text) if text.trim_start().starts_with('[') => json_in_text(value),
         Value::String(joined) => {
             Some(joined.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
         }
@@ -155,7 +156,7 @@ mod tests {
         let saved = json!({
             "pinnedIds": "1_7_2,E_900_2", "supernodes": "[[\"sky \\\"blue\\\"\",\"1_7_2\"]]", "linkType": null,
             "clickedId": "1_7_2", "sg_pos": "1 2", "pruningThreshold": "0.63", "clerps": "[[\"43\",\"sky\"]]",
-            "hiddenIds": "43", "gridsnap": "x"
+            "hiddenIds": "[\"43\"]", "gridsnap": "x"
         });
         let typed_view = QParams::deserialize(&typed).unwrap();
         assert_eq!(QParams::deserialize(&saved).unwrap(), typed_view);

@@ -1,9 +1,11 @@
-//! Writes `<slug>.json` node by node and link by link: beside the graph nothing as large as the file is in memory.
+//! Writes `<slug>.json` node by node and link by link, and tells its size without writing it: nothing as large as the file is
+//! ever in memory. Not here: which nodes and links are kept.
 
 use super::listing::Listing;
 use super::neuronpedia::{self, Neuronpedia};
 use super::{
-    ERROR, FEATURE, LOGIT, LayerLabel, LinkRecord, Metadata, NodeRecord, QParams, SCHEMA_VERSION, TOKEN,
+    ERROR, FEATURE, LOGIT, LayerLabel, LinkRecord, Metadata, NodeNames, NodeRecord, QParams, SCHEMA_VERSION,
+    TOKEN,
 };
 use crate::atomic::write_atomically;
 use crate::cantor::feature_number;
@@ -11,10 +13,11 @@ use crate::error::Problem;
 use crate::first_token;
 use crate::{FormatError, Slug};
 use circuit_graph::Graph;
-use circuit_index::{FeatureId, Layer, Node, NodeLayout, Pos, TokenId};
+use circuit_index::{FeatureId, Layer, Node, NodeLayout, Notice, Pos, TokenId};
 use serde::{Serialize, Serializer};
 use serde_json::Map;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What pruning kept of a graph.
@@ -45,7 +48,7 @@ pub struct GraphFileOptions {
     pub neuronpedia: Option<Neuronpedia>,
 }
 
-/// What was written.
+/// A graph file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The file.
@@ -54,6 +57,38 @@ pub struct Written {
     pub n_nodes: usize,
     /// How many links are in it.
     pub n_links: usize,
+    notices: Vec<Notice>,
+}
+
+impl Written {
+    /// What the user should know about the view in the file: ids that no node has, older names that were replaced.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+}
+
+/// The bytes of a graph file, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphJsonSize {
+    /// Metadata, view and punctuation.
+    pub frame: u64,
+    /// All nodes.
+    pub nodes: u64,
+    /// All links.
+    pub links: u64,
+    /// How many nodes there are.
+    pub n_nodes: usize,
+    /// How many links there are.
+    pub n_links: usize,
+}
+
+impl GraphJsonSize {
+    /// The size of the file in bytes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.frame + self.nodes + self.links
+    }
 }
 
 /// The `metadata` of a graph's file.
@@ -123,15 +158,66 @@ where
 {
     graph.validate().map_err(FormatError::graph(path))?;
     let content = Content::new(graph, kept).map_err(|problem| problem.at(path))?;
-    let file = File {
-        metadata,
-        q_params: view,
-        nodes: Stream(|| content.node_records()),
-        links: Stream(|| content.link_records()),
-    };
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (view, notices) = content.view(view, &file_name);
+    let file = content.file(metadata, &view);
     write_atomically(path, |out| Ok(serde_json::to_writer_pretty(out, &file)?))?;
-    let n_nodes = content.shown.iter().filter(|&&shown| shown).count();
-    Ok(Written { path: path.into(), n_nodes, n_links: content.edges().count() })
+    Ok(Written { path: path.into(), n_nodes: content.n_nodes(), n_links: content.edges().count(), notices })
+}
+
+/// The size of the file that [`write_graph_json`] would write, exact to the byte. Takes about as long as writing it.
+///
+/// # Errors
+/// If the graph or `kept` is inconsistent; `path` is for the message alone.
+pub fn graph_json_size<E>(
+    path: &Path,
+    graph: &Graph,
+    kept: &Kept<'_, E>,
+    metadata: &Metadata,
+    view: &QParams,
+) -> Result<GraphJsonSize, FormatError>
+where
+    E: IntoIterator<Item = (usize, usize)> + Clone,
+{
+    graph.validate().map_err(FormatError::graph(path))?;
+    let content = Content::new(graph, kept).map_err(|problem| problem.at(path))?;
+    let (view, _) = content.view(view, "");
+    let file = content.file(metadata, &view);
+    let none = || Stream(std::iter::empty::<()>);
+    let bytes = |file: &dyn Fn(&mut Counter) -> serde_json::Result<()>| {
+        let mut counter = Counter(0);
+        let counted = file(&mut counter).map_err(|source| FormatError::Json {
+            path: path.into(),
+            expected: "numbers and text that fit JSON",
+            source,
+        });
+        counted.map(|()| counter.0)
+    };
+    let q_params = &view;
+    let frame = bytes(&|out| {
+        serde_json::to_writer_pretty(out, &File { metadata, q_params, nodes: none(), links: none() })
+    })?;
+    let with_nodes = bytes(&|out| {
+        let nodes = Stream(|| content.node_records());
+        serde_json::to_writer_pretty(out, &File { metadata, q_params, nodes, links: none() })
+    })?;
+    let all = bytes(&|out| serde_json::to_writer_pretty(out, &file))?;
+    let (n_nodes, n_links) = (content.n_nodes(), content.edges().count());
+    Ok(GraphJsonSize { frame, nodes: with_nodes - frame, links: all - with_nodes, n_nodes, n_links })
+}
+
+/// Counts what is written into it.
+struct Counter(u64);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// [`super::GraphFile`] for writing.
@@ -206,6 +292,28 @@ impl<'a, E: IntoIterator<Item = (usize, usize)> + Clone> Content<'a, E> {
         }
         content.shown = shown;
         Ok(content)
+    }
+
+    fn n_nodes(&self) -> usize {
+        self.shown.iter().filter(|&&shown| shown).count()
+    }
+
+    /// A view for these nodes, and what is to be said about it; `file` names the file in messages.
+    fn view(&self, view: &QParams, file: &str) -> (QParams, Vec<Notice>) {
+        if *view == QParams::default() {
+            return (view.clone(), Vec::new());
+        }
+        let names = self.node_records().map(|node| (node.node_id, node.js_node_id));
+        view.for_nodes(&NodeNames::new(names), file)
+    }
+
+    fn file<'b>(&'b self, metadata: &'b Metadata, view: &'b QParams) -> impl Serialize + 'b {
+        File {
+            metadata,
+            q_params: view,
+            nodes: Stream(|| self.node_records()),
+            links: Stream(|| self.link_records()),
+        }
     }
 
     /// The edges whose ends were both kept. The nodes of columns come first in node order, so a column is its own node.
