@@ -456,5 +456,15 @@ fn a_view_goes_over_to_a_new_graph() {
     assert!(run(&[&["graph-files", &raw][..], &to].concat()).status.success());
     assert_eq!(read("graphs/second.json")["qParams"], first["qParams"]);
     std::fs::write(at("list.json"), "[1]").unwrap();
-    refused(&with_view("third", &at("list.json")), 3, &["list.json", "no view"]);
+    refused(
+        &with_view("third", &at("list.json")),
+        3,
+        &["list.json", "a list is no view", "expected a graph file"],
+    );
+    std::fs::write(at("cut.json"), "{\"pinnedIds\": [").unwrap();
+    refused(
+        &with_view("third", &at("cut.json")),
+        3,
+        &["cut.json", "not JSON", "line 1", "expected a graph file"],
+    );
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
 
-const IDS: &str = "2,17,30,41,8";
+/// Five tokens with the one in front.
+const IDS: &str = "17,30,41,8";
 
 /// A command on the first fixture's model and set, with a prompt of five tokens.
 fn on_the_fixture(command: &str, more: &[&str]) -> Output {
@@ -39,30 +40,32 @@ fn from_file(folder: &Path, edits: &Value) -> (Value, String) {
 #[test]
 fn files_and_flags_say_the_same_edits() {
     let dir = tempfile::tempdir().unwrap();
+    // Active at position 2, so that scaling it there changes something.
+    let (_, active) = silent_and_active(2);
     let edit = |pos: Value, key: &str, value: Value| {
-        let mut edit = json!({"layer": 0, "pos": pos, "feature": 5});
+        let mut edit = json!({"layer": 0, "pos": pos, "feature": active});
         edit[key] = value;
         json!([edit])
     };
     for (file, flags) in [
-        (edit(json!({"slice": [2, 4]}), "value", json!([3.0, 5.0])), &["--set", "0_5@2:4=3,5"][..]),
+        (edit(json!({"slice": [2, 4]}), "value", json!([3.0, 5.0])), &["--set", "0_F@2:4=3,5"][..]),
         (
             edit(json!({"slice": [2, 4]}), "value", json!([3.0, 5.0])),
-            &["--set", "0_5@2=3", "--set", "0_5@3=5"],
+            &["--set", "0_F@2=3", "--set", "0_F@3=5"],
         ),
-        (edit(json!({"slice": [-3, null]}), "value", json!([1, 2, 3])), &["--set", "0_5@2:=1,2,3"]),
-        (edit(json!(-1), "value", json!(3.0)), &["--set", "0_5@-1=3"]),
-        (edit(json!([2, -1]), "value", json!(3.0)), &["--set", "0_5@2,4=3"]),
-        (edit(json!([4, 2]), "value", json!([3.0, 4.0])), &["--set", "0_5@2,-1=4,3"]),
-        (edit(json!(2), "scale", json!(3.0)), &["--scale", "0_5@2=3"]),
-        (edit(json!([2, 3]), "add", json!([1.5, -2])), &["--add", "0_5@2,3=1.5,-2"]),
+        (edit(json!({"slice": [-3, null]}), "value", json!([1, 2, 3])), &["--set", "0_F@2:=1,2,3"]),
+        (edit(json!(-1), "value", json!(3.0)), &["--set", "0_F@-1=3"]),
+        (edit(json!([2, -1]), "value", json!(3.0)), &["--set", "0_F@2,4=3"]),
+        (edit(json!([4, 2]), "value", json!([3.0, 4.0])), &["--set", "0_F@2,-1=4,3"]),
+        (edit(json!(2), "scale", json!(3.0)), &["--scale", "0_F@2=3"]),
+        (edit(json!([2, 3]), "add", json!([1.5, -2])), &["--add", "0_F@2,3=1.5,-2"]),
     ] {
         let (from_file, _) = from_file(dir.path(), &file);
-        let (typed, _) = intervened(flags);
+        let flags: Vec<String> = flags.iter().map(|flag| flag.replace('F', &active.to_string())).collect();
+        let (typed, _) = intervened(&flags.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(from_file["tokens"], typed[0]["tokens"], "{file} {flags:?}");
         let changed = |row: &Value| row["before"] != row["after"];
-        let silent = from_file["unchanged"].as_array().unwrap().len();
-        assert_eq!(from_file["tokens"].as_array().unwrap().iter().any(changed), silent == 0, "{from_file}");
+        assert!(from_file["tokens"].as_array().unwrap().iter().any(changed), "{file}: {from_file}");
     }
 }
 
@@ -99,10 +102,26 @@ fn what_is_wrong_with_a_file_is_named_by_entry_and_key() {
     assert!(stderr.contains("warning: ") && stderr.contains("the key `lable`"), "{stderr}");
 }
 
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file_of_edits_and_utf_16_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("edits.json");
+    let edit = json!({"layer": 0, "pos": -1, "feature": 5, "value": 3});
+    let file = json!([{"name": "one", "interventions": [edit]}]).to_string();
+    std::fs::write(&path, format!("\u{FEFF}{file}")).unwrap();
+    let (entries, _) = intervened(&["--edits", path.to_str().unwrap()]);
+    assert_eq!(entries[0]["name"], "one");
+    let utf_16: Vec<u8> = file.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&path, [&[0xFF, 0xFE][..], &utf_16].concat()).unwrap();
+    let output = on_the_fixture("intervene", &["--edits", path.to_str().unwrap()]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.code() == Some(4) && stderr.contains("edits.json: line 1 is UTF-16"), "{stderr}");
+}
+
 /// A feature of layer 0 that is silent at a position and one that is active there.
 fn silent_and_active(pos: usize) -> (usize, usize) {
     let (mut silent, mut active) = (None, None);
-    let watch: Vec<String> = (0..24).map(|feature| format!("0_{feature}@{pos}")).collect();
+    let watch: Vec<String> = (0..110).map(|feature| format!("0_{feature}@{pos}")).collect();
     let mut args = vec!["--set", "1_0@1=0"];
     for name in &watch {
         args.extend(["--watch", name]);
@@ -132,7 +151,7 @@ fn edits_of_silent_features_say_that_nothing_changed() {
     }
     // Beside an edit that does something, and at a position where features do not count.
     let (entries, stderr) = intervened(&["--ablate", &silent, "--ablate", &active, "--scale", "0_1@0=3"]);
-    assert_eq!(entries[0]["unchanged"], json!([silent, "0_1@0"]));
+    assert_eq!(entries[0]["unchanged"], json!(["0_1@0", silent]));
     assert!(stderr.contains("some edits change nothing: these features are silent"), "{stderr}");
     // What changes an activation is not mentioned, nor is a factor of 1, which was asked for.
     let (once, set) = (format!("{active}=1"), format!("{silent}=2"));
@@ -152,19 +171,23 @@ fn edits_of_silent_features_say_that_nothing_changed() {
 }
 
 #[test]
-fn an_open_slice_is_silent_only_if_it_is_so_at_every_token() {
+fn an_open_slice_is_silent_only_if_it_is_so_wherever_it_acts() {
     let (silent, active) = silent_and_active(3);
-    for (feature, unchanged) in [(silent, None), (active, Some(false))] {
-        let name = format!("0_{feature}@3:");
-        let output = on_the_fixture("generate", &["--max-new-tokens", "3", "--set", &format!("{name}=4")]);
+    let unchanged = |feature: usize, positions: &str, value: Option<&str>| {
+        let place = format!("0_{feature}@{positions}");
+        let set = value.map(|value| format!("{place}={value}"));
+        let edit = match &set {
+            Some(set) => ["--set", set],
+            None => ["--ablate", &place],
+        };
+        let output = on_the_fixture("generate", &[&["--max-new-tokens", "3"][..], &edit].concat());
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert!(found["unchanged"].as_array().unwrap().is_empty(), "{found}");
-        let output = on_the_fixture("generate", &["--max-new-tokens", "3", "--ablate", &name]);
-        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        if let Some(unchanged) = unchanged {
-            assert_eq!(!found["unchanged"].as_array().unwrap().is_empty(), unchanged, "{found}");
-        }
-    }
+        !found["unchanged"].as_array().unwrap().is_empty()
+    };
+    assert!(unchanged(silent, "3:4", None));
+    assert!(!unchanged(active, "3:", None), "it acts on the prompt");
+    // Behind the prompt it acts on generated tokens alone, whatever the feature is in the prompt.
+    assert!(!unchanged(silent, "5:", Some("4")));
 }
 
 #[test]

@@ -329,8 +329,11 @@ fn the_token_stays_with_the_port_it_was_meant_for() {
     for hub in [&world.hub, &other] {
         hub.folder("acme/toy", "", &fixture("llama-plt-relu").join("model"));
     }
-    let elsewhere = format!("http://127.0.0.1:{}/cdn/acme/toy/model.safetensors", other.port);
-    world.hub.fault("model.safetensors", Fault::Status(307, vec![("Location", elsewhere)]));
+    let elsewhere = format!("http://127.0.0.1:{}/cdn/acme/toy/model-00001-of-00002.safetensors", other.port);
+    world.hub.fault(
+        "resolve/0123456789abcdef0123456789abcdef01234567/model-00001",
+        Fault::Status(307, vec![("Location", elsewhere)]),
+    );
     let output =
         world.command(&["download", "-m", "acme/toy"]).env("HF_TOKEN", "hf_secret").output().unwrap();
     let stderr = text(&output.stderr);

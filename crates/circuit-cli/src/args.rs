@@ -186,7 +186,7 @@ pub(crate) struct AttributeArgs {
     /// What the page shows at first: the view (pins, groups, labels) of another graph file, or a file with a view alone.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) view: Option<PathBuf>,
-    /// Write JSON that fits Neuronpedia's schema.
+    /// Write JSON that fits Neuronpedia's schema; warns of files larger than the 100 MiB that Neuronpedia takes.
     #[arg(long)]
     pub(crate) neuronpedia: bool,
     /// Largest .pt to write (it is square), such as 4G.
@@ -375,7 +375,7 @@ pub(crate) struct GraphFilesArgs {
     /// What the page shows at first: the view (pins, groups, labels) of another graph file, or a file with a view alone.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) view: Option<PathBuf>,
-    /// Write JSON that fits Neuronpedia's schema.
+    /// Write JSON that fits Neuronpedia's schema; warns of files larger than the 100 MiB that Neuronpedia takes.
     #[arg(long)]
     pub(crate) neuronpedia: bool,
 }

@@ -165,7 +165,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
             view: plan.view.clone(),
             neuronpedia,
         };
-        files::write_json(dir, &graph, &pruned, &options)
+        files::write_json(dir, &graph, (&pruned, plan.thresholds), &options)
     });
     let raw = plan.raw.as_ref().map(|raw| raw.write(&graph));
     let written: Vec<_> = [raw, json].into_iter().flatten().collect::<Result<_, _>>()?;

@@ -13,6 +13,7 @@ use crate::edit_args::{Amounts, Entry, Target, position, slice, spread};
 use crate::failure::{Code, Failure};
 use circuit_index::{FeatureIndex, Layer, Notice};
 use circuit_intervention::{Change, Edit, Freeze, Positions};
+use circuit_model::text::{self, Text, TextError};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -29,24 +30,26 @@ const EDIT_KEYS: [&str; 6] = ["layer", "pos", "feature", "value", "scale", "add"
 /// What a file of edits holds.
 pub(crate) struct EditFile {
     pub(crate) entries: Vec<Entry>,
-    /// Keys that mean nothing.
+    /// Keys that mean nothing, and characters that are probably not meant.
     pub(crate) notices: Vec<Notice>,
 }
 
 /// Reads a file of edits for a prompt.
 pub(crate) fn read(path: &Path, on: Target) -> Result<EditFile, Failure> {
     let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let (entries, unknown) = parse(&bytes, on).map_err(bad)?;
-    let notices = unknown.into_iter().map(|what| Notice::warning(format!("{}: {what}", path.display())));
-    Ok(EditFile { entries, notices: notices.collect() })
+    let Text { text, mut notices } = match text::read(path) {
+        Err(TextError::Read { source, .. }) => return Err(bad(source.to_string())),
+        text => text?,
+    };
+    let (entries, unknown) = parse(&text, on).map_err(bad)?;
+    notices.extend(unknown.into_iter().map(|what| Notice::warning(format!("{}: {what}", path.display()))));
+    Ok(EditFile { entries, notices })
 }
 
-/// The entries of a file's bytes, and a sentence for each key that means nothing.
-fn parse(bytes: &[u8], on: Target) -> Result<(Vec<Entry>, Vec<String>), String> {
+/// The entries of a file's text, and a sentence for each key that means nothing.
+fn parse(text: &str, on: Target) -> Result<(Vec<Entry>, Vec<String>), String> {
     let expected = "expected a list of interventions, each with `name` and `interventions`";
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| {
+    let value: Value = serde_json::from_str(text).map_err(|e| {
         format!("this is not JSON from line {}, column {} on; {expected}", e.line(), e.column())
     })?;
     let list = value.as_array().ok_or_else(|| format!("found {}, {expected}", kind(&value)))?;
@@ -235,7 +238,7 @@ mod tests {
     const ON: Target = Target { n_pos: 5, n_layers: 2, generates: false };
 
     fn read(file: &Value) -> Result<(Vec<Entry>, Vec<String>), String> {
-        parse(file.to_string().as_bytes(), ON)
+        parse(&file.to_string(), ON)
     }
 
     /// The edits of one entry with one intervention of layer 0.
@@ -327,8 +330,7 @@ mod tests {
             let error = read(&file).map(|_| ()).unwrap_err();
             assert!(error.contains(words), "{file}: {error}");
         }
-        assert!(parse(b"[{", ON).map(|_| ()).unwrap_err().contains("line 1, column 2"));
-        assert!(parse(b"\xef\xbb\xbf[]", ON).is_ok());
+        assert!(parse("[{", ON).map(|_| ()).unwrap_err().contains("line 1, column 2"));
         let open = json!({"layer": 0, "pos": {"slice": [1, null]}, "feature": 7, "value": [1, 2, 3, 4]});
         let file = json!([{"name": "a", "interventions": [open], "max_new_tokens": 3}]);
         assert!(read(&file).map(|_| ()).unwrap_err().contains("generated tokens"));

@@ -5,13 +5,13 @@ use crate::failure::{Code, Failure};
 use crate::hub::{Finder, Need};
 use crate::open;
 use crate::plan::{self, RawFile};
-use crate::say::say;
+use crate::say::{say, say_notices};
 use crate::stop::CleanStop;
-use crate::view;
+use crate::{neuronpedia, view};
 use circuit_format::{
     GraphFileOptions, Kept, Neuronpedia, PtGraph, PtLimit, read_pt, read_safetensors, write_graph_files,
 };
-use circuit_graph::{Graph, Pruned, prune};
+use circuit_graph::{Graph, Pruned, Thresholds, prune};
 use std::path::{Path, PathBuf};
 
 /// The most that a `.pt` may take unpacked when it is read: a guard against bombs, far above real ones.
@@ -53,7 +53,7 @@ pub(crate) fn run(args: GraphFilesArgs) -> Result<String, Failure> {
             view,
             neuronpedia,
         };
-        write_json(&folder, &graph, &pruned, &options)
+        write_json(&folder, &graph, (&pruned, thresholds), &options)
     });
     let raw = raw.map(|raw| raw.write(&graph));
     let written: Vec<_> = [raw, json].into_iter().flatten().collect::<Result<_, _>>()?;
@@ -87,16 +87,33 @@ pub(crate) fn read_raw(path: &Path) -> Result<RawGraph, Failure> {
     }
 }
 
-/// Writes `<slug>.json` and its entry in the listing; gives the file's path.
+/// The edges that pruning kept, and each node's cumulative share of influence, as files hold them.
+pub(crate) fn kept<'a>(
+    graph: &Graph,
+    pruned: &'a Pruned,
+) -> (impl Iterator<Item = (usize, usize)> + Clone + 'a, Vec<f32>) {
+    let edges = (0..graph.rows.n_rows())
+        .flat_map(move |row| pruned.row(row).iter().map(move |&column| (row, column as usize)));
+    (edges, pruned.cumulative().iter().map(|&share| share as f32).collect())
+}
+
+/// Writes `<slug>.json` and its entry in the listing, and prints what is to be said about the file; gives the file's path.
 pub(crate) fn write_json(
     folder: &Path,
     graph: &Graph,
-    pruned: &Pruned,
+    (pruned, thresholds): (&Pruned, Thresholds),
     options: &GraphFileOptions,
 ) -> Result<PathBuf, Failure> {
-    let edges = (0..graph.rows.n_rows())
-        .flat_map(|row| pruned.row(row).iter().map(move |&column| (row, column as usize)));
-    let cumulative: Vec<f32> = pruned.cumulative().iter().map(|&share| share as f32).collect();
+    let (edges, cumulative) = kept(graph, pruned);
     let kept = Kept { nodes: pruned.kept(), edges, cumulative: &cumulative };
-    Ok(write_graph_files(folder, graph, &kept, options).map_err(Failure::writing)?.path)
+    let written = write_graph_files(folder, graph, &kept, options).map_err(Failure::writing)?;
+    say_notices(written.notices());
+    if options.neuronpedia.is_some() {
+        let size = std::fs::metadata(&written.path).map_or(0, |file| file.len());
+        let limit = neuronpedia::LIMIT;
+        let notice =
+            neuronpedia::check_size(&written.path, graph, (pruned, thresholds), options, (size, limit))?;
+        say_notices(&notice);
+    }
+    Ok(written.path)
 }

@@ -25,6 +25,7 @@ mod hub;
 mod inspect;
 mod intervene;
 mod machine;
+mod neuronpedia;
 mod nodes;
 mod open;
 mod plan;

@@ -7,6 +7,7 @@ use crate::failure::{Code, Failure};
 use crate::say::say_notices;
 use circuit_format::QParams;
 use circuit_index::Notice;
+use circuit_model::text::without_mark;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
@@ -44,7 +45,7 @@ pub(crate) fn read_saved(path: &Path) -> Result<Saved, Failure> {
     let bad = |reason: String| Failure::new(Code::Input, format!("{}: {reason}", path.display()));
     let expected = "expected a graph file, or an object with pinnedIds, supernodes and the like";
     let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let text = without_mark(&text);
     let wrong = |e: serde_json::Error| {
         let what = if e.is_data() { "this is no view" } else { "this is not JSON" };
         bad(format!("{what} from line {}, column {} on; {expected}", e.line(), e.column()))
