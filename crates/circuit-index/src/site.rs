@@ -30,7 +30,8 @@ layer_sites! {
     ResidPre = "hook_resid_pre",
     /// `[batch, pos, 1]` the denominator of the norm before attention.
     AttnNormScale = "ln1.hook_scale",
-    /// `[batch, pos, d_model]` the stream divided by that denominator, before gain and bias.
+    /// `[batch, pos, d_model]` the stream divided by that denominator, before the gain of an RMSNorm, but after gain and bias of a
+    /// LayerNorm, as in TransformerLens.
     AttnNormalized = "ln1.hook_normalized",
     /// `[batch, pos, d_model]` what the projections to queries, keys and values read.
     AttnIn = "attn.hook_in",
@@ -64,7 +65,8 @@ layer_sites! {
     ResidMid = "hook_resid_mid",
     /// `[batch, pos, 1]` the denominator of the norm before the MLP.
     MlpNormScale = "ln2.hook_scale",
-    /// `[batch, pos, d_model]` the stream divided by that denominator, before gain and bias.
+    /// `[batch, pos, d_model]` the stream divided by that denominator, before the gain of an RMSNorm, but after gain and bias of a
+    /// LayerNorm, as in TransformerLens.
     MlpNormalized = "ln2.hook_normalized",
     /// `[batch, pos, d_model]` what the MLP reads: after gain and bias.
     MlpIn = "mlp.hook_in",
@@ -93,7 +95,8 @@ pub enum Site {
     Block(Layer, LayerSite),
     /// `[batch, pos, 1]` the denominator of the last norm.
     FinalNormScale,
-    /// `[batch, pos, d_model]` the last stream divided by it, before gain and bias.
+    /// `[batch, pos, d_model]` the last stream divided by it, before the gain of an RMSNorm, but after gain and bias of a LayerNorm, as in
+    /// TransformerLens.
     FinalNormalized,
     /// `[batch, pos, d_model]` what the unembedding reads.
     UnembedIn,

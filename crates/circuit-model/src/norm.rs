@@ -54,7 +54,8 @@ impl Norm {
     }
 
     /// `y = gain · P(x) / scale + bias` over the last dimension, visiting the scale and, where the norm has such a site, the
-    /// normalized value. The result has the type of `x`.
+    /// normalized value. As in TransformerLens that is `P(x) / scale` of an RMSNorm, but `y` of a LayerNorm. The result has the type of
+    /// `x`.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
@@ -65,16 +66,25 @@ impl Norm {
         let wide = self.gain.kind();
         let centred = self.centre(&x.to_kind(wide));
         let scale = (centred.square().mean_dim(-1, true, wide) + self.spec.eps).sqrt();
-        let mut normalized = centred / visitor.visit(scale_site, scale)?;
-        if let Some(site) = normalized_site {
-            normalized = visitor.visit(site, normalized)?;
-        }
-        let y = normalized * &self.gain;
-        let y = match &self.bias {
-            Some(bias) => y + bias,
-            None => y,
+        let divided = centred / visitor.visit(scale_site, scale)?;
+        let affine = |x: Tensor| match &self.bias {
+            Some(bias) => x * &self.gain + bias,
+            None => x * &self.gain,
+        };
+        let y = match (normalized_site, self.spec.kind) {
+            (Some(site), NormKind::Rms) => affine(visitor.visit(site, divided)?),
+            (Some(site), NormKind::Layer) => visitor.visit(site, affine(divided))?,
+            (None, _) => affine(divided),
         };
         Ok(y.to_kind(x.kind()))
+    }
+
+    /// The transpose of the norm's part below its normalized site, the scale aside, for rows `[.., width]`.
+    pub fn normalized_to_input(&self, rows: &Tensor) -> Tensor {
+        match self.spec.kind {
+            NormKind::Rms => self.centre(rows),
+            NormKind::Layer => self.centre(&(rows * &self.gain)),
+        }
     }
 
     /// The transpose of the norm with `scale` held: `P(gain · g) / scale`.

@@ -131,7 +131,7 @@ impl Skip {
 pub(super) fn read_to_stream(site: LayerSite, block: &Block, r: &Tensor) -> Tensor {
     match site {
         LayerSite::MlpIn => fold_norm(r, &block.mlp_norm),
-        LayerSite::MlpNormalized => block.mlp_norm.centre(r),
+        LayerSite::MlpNormalized => block.mlp_norm.normalized_to_input(r),
         _ => r.shallow_clone(), // hook_resid_mid is the stream itself
     }
 }
