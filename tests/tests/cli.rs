@@ -266,8 +266,13 @@ fn damaged_models_and_sets_are_refused_by_name() {
     let config = std::fs::read_to_string(set(&dir, "config.yaml")).unwrap();
     std::fs::write(set(&dir, "config.yaml"), config.replace("mlp.hook_in", "mlp.hook_inn")).unwrap();
     fails(&dir, &["config.yaml", "mlp.hook_inn"]);
+    let dir = fresh();
     std::fs::write(set(&dir, "config.yaml"), format!("{config}\nnovelty: 1\n")).unwrap();
-    fails(&dir, &["config.yaml", "novelty"]);
+    let output = attribute(dir.path(), &["--prompt-ids", "1,7,9", "--dry-run"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let warning = "config.yaml: unknown keys are left aside: `novelty`";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
     refused(&run(&["attribute", "-m", "/nowhere", "-t", "/nowhere", "-p", "a"]), 3, &["/nowhere"]);
 }
 

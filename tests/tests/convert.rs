@@ -27,9 +27,9 @@ fn convert(from: &Path, kind: Option<Kind>) -> tempfile::TempDir {
 }
 
 /// All numbers of a case's graph with a set, as bits.
-type Bits = (Vec<FeatureId>, Vec<u32>, Vec<u32>);
+pub(crate) type Bits = (Vec<FeatureId>, Vec<u32>, Vec<u32>);
 
-fn graph(case: &str, model: &Model, set: &TranscoderSet) -> Bits {
+pub(crate) fn graph(case: &str, model: &Model, set: &TranscoderSet) -> Bits {
     let tokens: Vec<_> = Expected::of(case).indices("input_ids").into_iter().map(Into::into).collect();
     let replacement = LocalReplacement::new(model, set, &tokens, 1).unwrap();
     let choice = TargetChoice::Automatic { max_n_logits: 3, desired_logit_prob: 0.9 };
@@ -43,7 +43,7 @@ fn graph(case: &str, model: &Model, set: &TranscoderSet) -> Bits {
 
 /// Converts a set for a case's model, and again, and compares weights and graphs.
 #[track_caller]
-fn round_trip(case: &str, folder: &Path) -> tempfile::TempDir {
+pub(crate) fn round_trip(case: &str, folder: &Path) -> tempfile::TempDir {
     let model = model(case);
     let (to, before) = (convert(folder, None), open(folder, &model).unwrap());
     let after = open(to.path(), &model).unwrap();
@@ -99,15 +99,18 @@ fn every_other_layout_gives_the_same_graph() {
     // The skip of a cross-layer set is stored the other way round.
     let case = "llama-clt-relu";
     let dir = copy(case);
-    let path = dir.path().join("W_enc_1.safetensors");
-    let mut tensors = read(&path);
-    let d = tensors["b_dec_1"].size()[0];
     tch::manual_seed(11);
-    let skip = Tensor::randn([d, d], (Kind::Float, tch::Device::Cpu));
-    tensors.insert("W_skip_1".into(), skip.shallow_clone());
-    write(&path, &tensors);
+    let mut skips = Vec::new();
+    for l in 0..model(case).spec().n_layers() {
+        let path = dir.path().join(format!("W_enc_{l}.safetensors"));
+        let mut tensors = read(&path);
+        let d = tensors[&format!("b_dec_{l}")].size()[0];
+        skips.push(Tensor::randn([d, d], (Kind::Float, tch::Device::Cpu)));
+        tensors.insert(format!("W_skip_{l}"), skips[l].shallow_clone());
+        write(&path, &tensors);
+    }
     let to = round_trip(case, dir.path());
-    assert_eq!(read(&to.path().join("W_enc_1.safetensors"))["W_skip_1"], skip);
+    assert_eq!(read(&to.path().join("W_enc_1.safetensors"))["W_skip_1"], skips[1]);
 
     let case = "llama-plt-skip";
     let dir = tempfile::tempdir().unwrap();

@@ -28,6 +28,8 @@ mod linearity;
 mod products;
 mod random;
 mod serve;
+mod set_folders;
+mod set_messages;
 mod sets;
 mod snapshots;
 mod stories;

@@ -233,7 +233,7 @@ impl Recipe {
                 Act::Relu => Activation::Relu,
                 Act::JumpRelu => Activation::JumpRelu { threshold: random.normal(&[n_features]).abs() * 0.2 },
                 Act::TopK => Activation::TopK { k: self.n_features.div_ceil(2) },
-                Act::ReluTopK => Activation::ReluTopK { k: self.n_features.div_ceil(2) },
+                Act::ReluTopK => Activation::ReluTopK { k: self.n_features.div_ceil(2), shift: None },
             },
         }
     }

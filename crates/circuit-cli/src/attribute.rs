@@ -8,7 +8,7 @@ use crate::hub::Ahead;
 use crate::machine::{self, Held, Watch};
 use crate::open;
 use crate::plan::{self, Plan};
-use crate::say::say;
+use crate::say::{say, say_notices};
 use crate::serve;
 use crate::stop::CleanStop;
 use crate::summary::Summary;
@@ -78,6 +78,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     let model = Model::open(&plan.model.folder, plan.kind, plan.device)?;
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
     let set = TranscoderSet::open(&plan.transcoders, n_layers, d_model, model.wide_kind(), plan.device)?;
+    say_notices(set.notices());
     clock.lap("open");
 
     let ignored = args.model.ignored_positions.unwrap_or(model.spec().ignored_positions);

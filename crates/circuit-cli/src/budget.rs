@@ -148,6 +148,7 @@ impl Budget {
         }
         let weights = Model::sizes(model, request.kind, request.device)?;
         let set = TranscoderSet::sizes(transcoders, spec.n_layers(), spec.d_model)?;
+        say_notices(&set.notices);
         let before = runtime::process_memory().unwrap_or(runtime::ProcessMemory {
             resident: 0,
             allocated: 0,

@@ -6,7 +6,7 @@ use crate::args::ConvertArgs;
 use crate::failure::{Code, Failure};
 use crate::hub::Finder;
 use crate::open::kind;
-use crate::say::say;
+use crate::say::{say, say_notices};
 use crate::stop::CleanStop;
 use circuit_format::{FormatError, write_atomically};
 use circuit_transcoder::{Conversion, MappedFile, TranscoderError};
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<String, Failure> {
     let found = Finder::new(args.offline).find(None, Some(&args.set), false)?.1;
     let source = found.ok_or_else(|| Failure::usage("no transcoder set"))?.folder;
     let set = Conversion::open(&source)?;
+    say_notices(set.notices());
     let source = source.path;
     let folder = &args.output;
     prepare(folder, &set, args.overwrite)?;

@@ -4,6 +4,7 @@ use crate::args::DescribeArgs;
 use crate::failure::{Code, Failure};
 use crate::files;
 use crate::hub::{self, Finder, Need, Place};
+use crate::say::say_notices;
 use circuit_format::read_graph_json;
 use circuit_index::Site;
 use circuit_model::spec::{
@@ -183,7 +184,8 @@ fn stretch(scaling: RopeScaling) -> String {
 }
 
 fn transcoders(folder: &SetFolder) -> Result<String, Failure> {
-    let SetDescription { info, cross_layer, layout, layers } = TranscoderSet::describe(folder)?;
+    let SetDescription { info, cross_layer, layout, layers, notices } = TranscoderSet::describe(folder)?;
+    say_notices(&notices);
     let kind = if cross_layer { "cross-layer" } else { "per layer" };
     let mut text = format!(
         "transcoder set     {kind}, {} layers\nlayout             {layout}\nscan               {}\nmodel              {}\nreads              {}\nwrites             {}\n",

@@ -157,8 +157,14 @@ impl From<TranscoderError> for Failure {
             _ => Code::Input,
         };
         let failure = Self::new(code, error.to_string());
-        match error {
-            TranscoderError::Layers { .. } | TranscoderError::Torch(TorchError::Shape { .. }) => {
+        match &error {
+            TranscoderError::NoConfig { found, .. } => match found.advice() {
+                Some(advice) => failure.hint(advice),
+                None => failure,
+            },
+            TranscoderError::Layers { .. }
+            | TranscoderError::Width { .. }
+            | TranscoderError::Torch(TorchError::Shape { .. }) => {
                 failure.hint("is this transcoder set made for this model?")
             }
             _ => failure,

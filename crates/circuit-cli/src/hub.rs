@@ -16,7 +16,7 @@ use bars::Bars;
 use circuit_hub::{Fetched, Hub, HubError, HubFile, HubName, RepoId, Revision, Snapshot};
 use circuit_model::weight_files::{CONFIG, INDEX, Listing, ModelFiles, no_config};
 use circuit_model::{IgnoredPositions, KnownAs};
-use circuit_transcoder::{SetFolder, SetOutline};
+use circuit_transcoder::{Recognised, SetFolder, SetOutline};
 pub(crate) use coming::Coming;
 pub(crate) use environment::user_cache;
 use listing::OnHub;
@@ -433,18 +433,16 @@ fn configs_of<'a>(name: &HubName, snapshot: &'a Snapshot) -> Vec<&'a str> {
 
 /// A folder of a repository that holds no set; perhaps one below does.
 fn no_set(name: &HubName, snapshot: &Snapshot) -> Failure {
-    let below: Vec<_> = snapshot
-        .files
-        .keys()
-        .filter(|file| name.within(file).is_some_and(|within| within.ends_with("/config.yaml")))
-        .filter_map(|file| Some(format!("{}/{}", name.repo, file.strip_suffix("/config.yaml")?)))
-        .take(8)
-        .collect();
-    let failure = Failure::new(Code::Input, format!("{name}: no transcoder set: it has no config.yaml"));
-    match (below.is_empty(), snapshot.from_cache) {
-        (false, _) => failure.hint(format!("there are sets below it: {}", below.join(", "))),
-        (true, true) => failure.hint("that is what the cache has; the hub was not asked"),
-        (true, false) => failure,
+    let found = Recognised::among(snapshot.files.keys().filter_map(|file| name.within(file)));
+    let below: Vec<_> =
+        found.sets_below().iter().map(|set| format!("{}/{}", name.repo, name.file(set))).collect();
+    let failure =
+        Failure::new(Code::Input, format!("{name}: no transcoder set: it has no config.yaml{found}"));
+    match (below.is_empty(), snapshot.from_cache, found.advice()) {
+        (false, ..) => failure.hint(format!("there are sets below it: {}", below.join(", "))),
+        (true, true, _) => failure.hint("that is what the cache has; the hub was not asked"),
+        (true, false, Some(advice)) => failure.hint(advice),
+        (true, false, None) => failure,
     }
 }
 

@@ -37,6 +37,7 @@ impl Opened {
         let model = Model::open(&model_folder, kind(args.dtype), device)?;
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
+        say_notices(set.notices());
         let ignored = args.ignored_positions.or(found.ignored_positions());
         let ignored = ignored.unwrap_or(model.spec().ignored_positions);
         Ok(Self { model, set, tokenizer, ignored })

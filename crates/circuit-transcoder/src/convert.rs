@@ -12,6 +12,7 @@ use crate::judge::LayerOf;
 use crate::layout::{CROSS_LAYER, Layout, PER_LAYER, numbered};
 use crate::mapped::MappedFile;
 use crate::set::{SetInfo, info};
+use circuit_index::Notice;
 use std::path::PathBuf;
 
 /// A set about to be rewritten.
@@ -48,6 +49,7 @@ impl Conversion {
         }
         let (from, n_layers) = (files.layout, files.n_layers()?);
         let d_model = from.d_model(&files.open(0)?);
+        files.judge(n_layers, d_model)?;
         Ok(Self { folder, from, n_layers, d_model, config })
     }
 
@@ -61,6 +63,12 @@ impl Conversion {
     #[must_use]
     pub fn info(&self) -> SetInfo {
         info(&self.folder, &self.config)
+    }
+
+    /// What was found when the set was opened that is not an error.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.config.notices
     }
 
     /// The layouts from which and to which it is rewritten, in words.
@@ -99,6 +107,10 @@ impl Conversion {
         let store = self.files().open(layer)?;
         // What could not be used should not be written either.
         let parts = self.from.parts(&store, &self.config, self.layer_of(layer))?;
+        if parts.shift.is_some() {
+            let reason = "its activations are shifted (`post_enc`), for which the mapped layout has no place; its files are used as they lie";
+            return Err(TranscoderError::Config { path: self.config.path.clone(), reason: reason.into() });
+        }
         let files = parts.files(self.to(), layer)?;
         Ok(files.into_iter().map(|(name, tensors)| MappedFile::new(name, tensors)).collect())
     }
@@ -127,8 +139,7 @@ impl Conversion {
     /// If the first layer cannot be read.
     pub fn beyond_python(&self) -> Result<Option<&'static str>, TranscoderError> {
         let skip = || -> Result<bool, TranscoderError> {
-            let store = self.files().open(0)?;
-            Ok(self.from.parts(&store, &self.config, self.layer_of(0))?.W_skip.is_some())
+            Ok(self.files().open(0)?.contains(&numbered(self.from.W_skip, 0)))
         };
         Ok(match (self.config.kind, self.config.selection) {
             (_, Selection::JointTopK(_)) => Some("features chosen over all layers"),

@@ -1,5 +1,6 @@
 //! What can go wrong with a transcoder set.
 
+use crate::Recognised;
 use circuit_torch::TorchError;
 use std::path::PathBuf;
 
@@ -15,15 +16,14 @@ pub enum TranscoderError {
     },
     /// A folder without a config.
     #[error(
-        "{}: no transcoder set: neither config.yaml nor layers.0.mlp/cfg.json{}",
-        path.display(),
-        below.first().map_or_else(String::new, |_| format!("; there are sets below it: {}", names(below)))
+        "{}: no transcoder set: neither config.yaml nor a folder with cfg.json for each layer{found}",
+        path.display()
     )]
     NoConfig {
         /// The folder.
         path: PathBuf,
-        /// Sub-folders that hold a set.
-        below: Vec<PathBuf>,
+        /// What was recognised in it.
+        found: Recognised,
     },
     /// A config that cannot be read or says something impossible.
     #[error("{}: {reason}", path.display())]
@@ -34,7 +34,11 @@ pub enum TranscoderError {
         reason: String,
     },
     /// A set for another number of layers.
-    #[error("{}: the set has files for {found} layers, expected {expected}; {detail}", path.display())]
+    #[error(
+        "{}: the set{} has files for {found} layers, expected {expected}; {detail}",
+        path.display(),
+        for_model(made_for)
+    )]
     Layers {
         /// The folder.
         path: PathBuf,
@@ -44,6 +48,43 @@ pub enum TranscoderError {
         expected: usize,
         /// Which file is missing or too many.
         detail: String,
+        /// The model that the set names.
+        made_for: Option<String>,
+    },
+    /// A set for a model of another width.
+    #[error(
+        "{}: tensor `{name}` has shape {shape:?}, expected a width of {expected}; the set{} is for a model of width {found}",
+        path.display(),
+        for_model(made_for)
+    )]
+    Width {
+        /// The file.
+        path: PathBuf,
+        /// The tensor that was looked at.
+        name: String,
+        /// Its shape, whose last number is the width.
+        shape: Vec<i64>,
+        /// The width of the set.
+        found: usize,
+        /// The width of the model.
+        expected: usize,
+        /// The model that the set names.
+        made_for: Option<String>,
+    },
+    /// A part that some layers of a set have and others have not.
+    #[error(
+        "{}: layer {with} has {part}, and layer {without} has none; expected the same parts in all layers of a set",
+        path.display()
+    )]
+    Uneven {
+        /// The folder.
+        path: PathBuf,
+        /// The part, in words.
+        part: &'static str,
+        /// A layer that has it.
+        with: usize,
+        /// A layer that has it not.
+        without: usize,
     },
     /// Files that no known layout describes.
     #[error("{}: the files follow no layout that is known for this set: found {found}; known: {known}", path.display())]
@@ -86,8 +127,8 @@ pub enum TranscoderError {
     Torch(#[from] TorchError),
 }
 
-fn names(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+fn for_model(model: &Option<String>) -> String {
+    model.as_ref().map_or_else(String::new, |model| format!(", made for {model},"))
 }
 
 impl From<tch::TchError> for TranscoderError {

@@ -1,17 +1,19 @@
 //! The files of a set: which there are for each layer, and which layout they follow.
 //!
-//! A config may list one file per layer; otherwise the layout's own names apply. What is inside a file: `layout.rs`.
+//! A config may list one file per layer, or there is a folder for each; otherwise the layout's own names apply. What is inside a file:
+//! `layout.rs`.
 
 use crate::TranscoderError;
-use crate::config::Config;
+use crate::config::{Config, Files};
 use crate::layout::{LAYOUTS, Layout, numbered};
 use circuit_torch::{TensorStore, TorchError};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The files of a set's folder.
 pub(crate) struct SetFiles<'a> {
     folder: &'a Path,
-    config: &'a Config,
+    pub(crate) config: &'a Config,
     pub(crate) layout: &'static Layout,
 }
 
@@ -23,7 +25,7 @@ impl<'a> SetFiles<'a> {
         for layout in layouts() {
             let files = Self { folder, config, layout };
             let first = files.of(0);
-            if first.is_empty() || (config.files.is_none() && !files.has(0)) {
+            if first.is_empty() || (config.files == Files::Named && !files.has(0)) {
                 continue;
             }
             let store = files.open(0)?;
@@ -47,21 +49,25 @@ impl<'a> SetFiles<'a> {
     /// The files of a layer, relative to the folder; none past the end of a list.
     pub(crate) fn of(&self, layer: usize) -> Vec<PathBuf> {
         match &self.config.files {
-            Some(list) if self.layout.stacked => list.clone(),
-            Some(list) => list.get(layer).cloned().into_iter().collect(),
-            None => self.layout.files.iter().map(|file| numbered(file, layer).into()).collect(),
+            Files::Listed(list) if self.layout.stacked => list.clone(),
+            Files::Listed(list) => list.get(layer).cloned().into_iter().collect(),
+            Files::Folders(folders) => match folders.get(&layer) {
+                Some(folder) => self.layout.files.iter().map(|file| folder.join(file)).collect(),
+                None => Vec::new(),
+            },
+            Files::Named => self.layout.files.iter().map(|file| numbered(file, layer).into()).collect(),
         }
     }
 
     /// How many layers there are, none being missing between.
     pub(crate) fn n_layers(&self) -> Result<usize, TranscoderError> {
         let n_layers = match &self.config.files {
-            Some(_) => (0..).take_while(|&layer| self.has(layer)).count(),
-            None => names(self.folder)
-                .iter()
-                .filter_map(|name| self.layer_of(name))
-                .max()
-                .map_or(0, |l| l.saturating_add(1)),
+            Files::Listed(_) => (0..).take_while(|&layer| self.has(layer)).count(),
+            Files::Folders(folders) => folders.keys().next_back().map_or(0, |last| last.saturating_add(1)),
+            Files::Named => {
+                let layers = names(self.folder).iter().filter_map(|name| self.layer_of(name)).max();
+                layers.map_or(0, |last| last.saturating_add(1))
+            }
         };
         self.check_layers(n_layers)?;
         Ok(n_layers)
@@ -85,37 +91,75 @@ impl<'a> SetFiles<'a> {
     /// There must be exactly the layers of the model.
     pub(crate) fn check_layers(&self, expected: usize) -> Result<(), TranscoderError> {
         let wrong = |found, detail| {
-            Err(TranscoderError::Layers { path: self.folder.into(), found, expected, detail })
+            let (path, made_for) = (self.folder.into(), self.config.model_name.clone());
+            Err(TranscoderError::Layers { path, found, expected, detail, made_for })
         };
-        if let Some(list) = &self.config.files {
-            let found = match self.layout.stacked {
-                true => self.layout.n_stacked(&self.open(0)?),
-                false => list.len(),
-            };
-            return match found == expected {
-                true => Ok(()),
-                false => wrong(found, "see `transcoders` in its config.yaml".into()),
-            };
-        }
-        std::fs::read_dir(self.folder)
-            .map_err(|source| TorchError::Io { path: self.folder.into(), source })?;
-        let mut found: Vec<_> = names(self.folder).iter().filter_map(|name| self.layer_of(name)).collect();
-        found.sort_unstable();
-        let file = |layer| numbered(self.layout.files[0], layer);
-        match (0..expected).find(|l| !found.contains(l)) {
+        let found = match &self.config.files {
+            Files::Listed(list) => {
+                let found = match self.layout.stacked {
+                    true => self.layout.n_stacked(&self.open(0)?),
+                    false => list.len(),
+                };
+                return match found == expected {
+                    true => Ok(()),
+                    false => wrong(found, "see `transcoders` in its config.yaml".into()),
+                };
+            }
+            Files::Folders(folders) => {
+                folders.iter().map(|(&l, name)| (l, name.display().to_string())).collect()
+            }
+            Files::Named => self.named()?,
+        };
+        let file = |layer| match &self.config.files {
+            Files::Named => numbered(self.layout.files[0], layer),
+            _ => format!("the folder of layer {layer}"),
+        };
+        match (0..expected).find(|l| !found.contains_key(l)) {
             Some(missing) => wrong(found.len(), format!("{} is missing", file(missing))),
-            None => match found.iter().find(|&&l| l >= expected) {
-                Some(&extra) => wrong(found.len(), format!("{} is one too many", file(extra))),
+            None => match found.iter().find(|(l, _)| **l >= expected) {
+                Some((_, extra)) => wrong(found.len(), format!("{extra} is one too many")),
                 None => Ok(()),
             },
         }
     }
 
-    /// The layer whose first file, or whose folder, has this name.
+    /// The first file of each layer by the layout's own names. `layer_01` beside `layer_1` would be one layer twice.
+    fn named(&self) -> Result<BTreeMap<usize, String>, TranscoderError> {
+        std::fs::read_dir(self.folder)
+            .map_err(|source| TorchError::Io { path: self.folder.into(), source })?;
+        let mut found = BTreeMap::new();
+        for name in names(self.folder) {
+            let Some(layer) = self.layer_of(&name) else { continue };
+            let expected = numbered(self.layout.files[0], layer);
+            if name != expected {
+                let reason = format!("`{name}` is a file of layer {layer}, expected the name {expected}");
+                return Err(TranscoderError::Config { path: self.folder.into(), reason });
+            }
+            found.insert(layer, name);
+        }
+        Ok(found)
+    }
+
+    /// The layer whose first file has this name.
     fn layer_of(&self, name: &str) -> Option<usize> {
-        let first = Path::new(self.layout.files[0]).iter().next()?.to_str()?;
-        let (before, after) = first.split_once("{}")?;
-        name.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
+        let (before, after) = self.layout.files.first()?.split_once("{}")?;
+        let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    }
+
+    /// The parts that some layers may have and others not must be in all of them or in none.
+    pub(crate) fn even(
+        &self,
+        part: &'static str,
+        layers: impl Iterator<Item = bool>,
+    ) -> Result<(), TranscoderError> {
+        let has: Vec<_> = layers.collect();
+        match (has.iter().position(|&has| has), has.iter().position(|&has| !has)) {
+            (Some(with), Some(without)) => {
+                Err(TranscoderError::Uneven { path: self.folder.into(), part, with, without })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub struct SetOutline {
     pub scan: Option<String>,
     /// The addresses that it lists in place of files of its own.
     pub addresses: Vec<String>,
-    /// Whether it lists its files, as addresses or otherwise: then no others belong to it.
+    /// Whether it lists its files, as addresses or otherwise: then no others belong to it. A set with a folder for each layer lists the
+    /// files of these folders.
     pub lists_files: bool,
     /// The files that it lists of its own folder.
     pub files: Vec<String>,
@@ -77,19 +78,24 @@ impl SetOutline {
         Self { model_name, scan, addresses, lists_files, files }
     }
 
-    /// Of the files of a folder, by their names relative to it, those that are the config of a set; none if there is no set.
+    /// Of the files of a folder, by their names relative to it, those that are the config of a set; none if there is no set. A
+    /// `cfg.json` in a folder is one: only what it says tells whether that is the folder of a layer.
     #[must_use]
     pub fn configs<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
-        let is_config =
-            |name: &&str| *name == config::CONFIG || layer_in(name, config::SPARSIFY_CONFIG).is_some();
-        let configs: Vec<_> = names.clone().filter(is_config).collect();
-        match configs.is_empty() && names.clone().any(|name| name == config::JOINT_NORMS) {
-            true => names.filter(|name| *name == config::JOINT_CONFIG).collect(),
-            false => configs,
+        let of_a_layer = |name: &&str| {
+            let folder = name.strip_suffix(config::LAYER_CONFIG).and_then(|folder| folder.strip_suffix('/'));
+            folder.is_some_and(|folder| !folder.contains('/'))
+        };
+        let is_joint = || names.clone().any(|name| name == config::JOINT_NORMS);
+        match () {
+            () if names.clone().any(|name| name == config::CONFIG) => vec![config::CONFIG],
+            () if names.clone().any(|name| of_a_layer(&name)) => names.filter(of_a_layer).collect(),
+            () if is_joint() => names.filter(|name| *name == config::JOINT_CONFIG).collect(),
+            () => Vec::new(),
         }
     }
 
-    /// Whether a file of this name is one that a set has when it does not list its files, in any layout that is known.
+    /// Whether a file of this name is one that a set has when it does not list its files, in any known layout.
     #[must_use]
     pub fn is_layer_file(name: &str) -> bool {
         LAYOUTS.iter().flat_map(|layout| layout.files).any(|pattern| layer_in(name, pattern).is_some())
@@ -97,7 +103,7 @@ impl SetOutline {
 }
 
 /// The layer in a name of a pattern with `{}` in its place.
-fn layer_in(name: &str, pattern: &str) -> Option<u32> {
+pub(crate) fn layer_in(name: &str, pattern: &str) -> Option<u32> {
     let (before, after) = pattern.split_once("{}")?;
     let digits = name.strip_prefix(before)?.strip_suffix(after)?;
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
@@ -109,12 +115,7 @@ mod tests {
 
     #[test]
     fn names_of_files_of_sets() {
-        for name in [
-            "layer_3.safetensors",
-            "W_enc_0.safetensors",
-            "W_dec_25.safetensors",
-            "layers.7.mlp/sae.safetensors",
-        ] {
+        for name in ["layer_3.safetensors", "W_enc_0.safetensors", "W_dec_25.safetensors"] {
             assert!(SetOutline::is_layer_file(name), "{name}");
         }
         for name in [
@@ -128,6 +129,8 @@ mod tests {
         }
         let configs = |names: &'static [&str]| SetOutline::configs(names.iter().copied());
         assert_eq!(configs(&["a", "config.yaml", "config.json"]), ["config.yaml"]);
+        assert_eq!(configs(&["config.yaml", "h.0.mlp/cfg.json"]), ["config.yaml"]);
+        assert_eq!(configs(&["cfg.json", "h.0.mlp/cfg.json", "a/h.1.mlp/cfg.json"]), ["h.0.mlp/cfg.json"]);
         assert_eq!(configs(&["layers.0.mlp/cfg.json", "layers.1.mlp/cfg.json"]).len(), 2);
         assert!(configs(&["config.json", "model.safetensors", "sub/config.yaml"]).is_empty());
         assert_eq!(configs(&["W_dec_norm.safetensors", "config.json"]), ["config.json"]);

@@ -6,6 +6,7 @@
 use crate::config::{Config, Selection, SetKind};
 use crate::files::SetFiles;
 use crate::layout::{Layout, numbered};
+use crate::set::{SKIP, THRESHOLDS};
 use crate::{SetFolder, TranscoderError, TranscoderSet};
 use circuit_torch::{Headers, Wanted};
 
@@ -26,13 +27,23 @@ impl TranscoderSet {
             }
             None => (files.n_layers()?, files.layout.d_model(&files.open(0)?)),
         };
+        files.judge(n_layers, d_model)
+    }
+}
+
+impl SetFiles<'_> {
+    /// Judges all layers, and that all of them have the same parts.
+    pub(crate) fn judge(&self, n_layers: usize, d_model: i64) -> Result<(), TranscoderError> {
+        let (mut skips, mut thresholds) = (Vec::new(), Vec::new());
         for layer in 0..n_layers {
-            let store = files.open(layer)?;
-            let at = LayerOf { layer, n_layers, d_model };
-            let n_features = files.layout.judge(&store.by_name(), at)?;
-            files.layout.judge_activation(&config, &store.by_name(), layer, n_features)?;
+            let store = self.open(layer)?;
+            self.layout.judge(&store.by_name(), self.config, LayerOf { layer, n_layers, d_model })?;
+            let has = |part: &str| store.contains(&numbered(part, layer));
+            skips.push(has(self.layout.W_skip));
+            thresholds.push(has(self.layout.threshold));
         }
-        Ok(())
+        self.even(SKIP, skips.into_iter())?;
+        self.even(THRESHOLDS, thresholds.into_iter())
     }
 }
 
@@ -71,17 +82,23 @@ impl Layout {
             Some(norms) => tensors.push((norms, vec![f], needed)),
         }
         tensors.extend([(self.threshold, vec![f], optional), (self.W_skip, vec![d, d], optional)]);
+        tensors.extend(self.shift.map(|shift| (shift, vec![f], optional)));
         let whole = |shape: Vec<i64>| if self.stacked { [vec![n_layers], shape].concat() } else { shape };
         let tensors = tensors.into_iter();
         tensors.map(|(part, shape, optional)| Needed { part, shape: whole(shape), optional }).collect()
     }
 
     /// Judges a layer by its headers: all tensors must be there, in the right shapes and in types that are computed with, and
-    /// no others. Gives the number of features.
+    /// no others, and they must fit what the config says. Gives the number of features.
     ///
     /// # Errors
-    /// If a tensor is missing, unknown, or has another shape or type.
-    pub(crate) fn judge(&self, headers: &Headers<'_>, at: LayerOf) -> Result<i64, TranscoderError> {
+    /// If a tensor is missing, unknown, or has another shape or type, or the config asks for something else.
+    pub(crate) fn judge(
+        &self,
+        headers: &Headers<'_>,
+        config: &Config,
+        at: LayerOf,
+    ) -> Result<i64, TranscoderError> {
         let name = |part: &str| numbered(part, at.layer);
         // The number of features is that of the biases, or of encoder rows where there are none; every other tensor must agree.
         let n_features = match self.norms {
@@ -89,14 +106,8 @@ impl Layout {
             Some(_) => headers.get(&name(self.W_enc))?.shape.first(),
         };
         let n_features = n_features.copied().unwrap_or(0);
+        self.judge_width(headers, config, at)?;
         let tensors = self.tensors(n_features, at);
-        // A set for a model of another width: told by the vector of that width, since in a matrix two sizes may be wrong.
-        let width = tensors.iter().find(|tensor| self.norms.is_none() && tensor.part == self.b_dec);
-        if let Some(Needed { part, shape, .. }) = width
-            && headers.get(&name(part))?.shape != shape
-        {
-            headers.get(&name(part))?.check(shape, Wanted::Numbers)?;
-        }
         for Needed { part, shape, optional } in &tensors {
             if !optional || headers.contains(&name(part)) {
                 headers.get(&name(part))?.check(shape, Wanted::Numbers)?;
@@ -104,20 +115,61 @@ impl Layout {
         }
         let known: Vec<_> = tensors.iter().map(|tensor| name(tensor.part)).collect();
         match headers.iter().find(|header| !known.iter().any(|name| name == header.name)) {
-            None => Ok(n_features),
-            Some(unknown) => Err(TranscoderError::UnknownTensor {
-                path: unknown.path.into(),
-                name: unknown.name.into(),
-                known: known.join(", "),
-            }),
+            None => {}
+            Some(unknown) => {
+                let (path, name) = (unknown.path.into(), unknown.name.into());
+                return Err(TranscoderError::UnknownTensor { path, name, known: known.join(", ") });
+            }
         }
+        self.judge_skip(headers, config, at.layer)?;
+        self.judge_activation(config, headers, at.layer, n_features)?;
+        Ok(n_features)
+    }
+
+    /// A set for a model of another width names the model that it was made for.
+    fn judge_width(
+        &self,
+        headers: &Headers<'_>,
+        config: &Config,
+        at: LayerOf,
+    ) -> Result<(), TranscoderError> {
+        let tensor = headers.get(&numbered(self.wide(), at.layer))?;
+        match tensor.shape.last() {
+            Some(&found) if found != at.d_model => Err(TranscoderError::Width {
+                path: tensor.path.into(),
+                name: tensor.name.into(),
+                shape: tensor.shape.to_vec(),
+                found: found as usize,
+                expected: at.d_model as usize,
+                made_for: config.model_name.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A linear skip that the config has must be there, and no other.
+    fn judge_skip(
+        &self,
+        headers: &Headers<'_>,
+        config: &Config,
+        layer: usize,
+    ) -> Result<(), TranscoderError> {
+        let skip = headers.contains(&numbered(self.W_skip, layer));
+        if config.skip.is_none_or(|expected| expected == skip) {
+            return Ok(());
+        }
+        let path = headers.get(&numbered(self.wide(), layer))?.path.into();
+        let (holds, says) = if skip { ("a", "none") } else { ("no", "one") };
+        let reason =
+            format!("it holds {holds} linear skip (`{}`), but the config of the set has {says}", self.W_skip);
+        Err(TranscoderError::Config { path, reason })
     }
 
     /// Whether the tensors that are there fit the activation function that the config names.
     ///
     /// # Errors
     /// If they do not.
-    pub(crate) fn judge_activation(
+    fn judge_activation(
         &self,
         config: &Config,
         headers: &Headers<'_>,
@@ -137,6 +189,9 @@ impl Layout {
             }
             Selection::TopK(_) | Selection::ReluTopK(_) if has_thresholds => {
                 bad("activation is topk, but the files hold thresholds".into())
+            }
+            Selection::Relu if has_thresholds => {
+                bad("activation is relu, but the files hold thresholds".into())
             }
             Selection::JumpRelu if !has_thresholds => {
                 bad("activation is jump_relu, but the files hold no thresholds".into())

@@ -5,7 +5,7 @@
 //! [`LAYOUTS`]. Which files a set consists of: `files.rs`.
 
 use crate::TranscoderError;
-use crate::config::{Config, ConfigFamily, Selection, SetKind};
+use crate::config::{Config, ConfigFamily, SAE_LENS_WEIGHTS, SPARSIFY_WEIGHTS, Selection, SetKind};
 use crate::judge::LayerOf;
 use crate::transcoder::{Activation, Transcoder};
 use circuit_torch::{Stored, TensorStore, TorchError, release};
@@ -45,6 +45,8 @@ pub(crate) struct Layout {
     pub(crate) W_skip: &'static str,
     /// Whether the skip is `x W_skip` and not `x W_skip^T`.
     W_skip_turned: bool,
+    /// `[n_features]`, may be absent: what is added to activations above 0.
+    pub(crate) shift: Option<&'static str>,
 }
 
 /// All layouts that are understood, the first of which the others differ from.
@@ -56,6 +58,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     GEMMA_SCOPE_2_CROSS,
     GEMMA_SCOPE_2_STACKED,
     SPARSIFY,
+    SAE_LENS,
     JOINT,
 ];
 
@@ -75,6 +78,7 @@ pub(crate) const PER_LAYER: Layout = Layout {
     threshold: "activation_function.threshold",
     W_skip: "W_skip",
     W_skip_turned: false,
+    shift: None,
 };
 
 pub(crate) const CROSS_LAYER: Layout = Layout {
@@ -130,9 +134,19 @@ const GEMMA_SCOPE_2_STACKED: Layout = Layout {
 const SPARSIFY: Layout = Layout {
     name: "sparsify",
     for_sets: (ConfigFamily::Sparsify, SetKind::PerLayer),
-    files: &["layers.{}.mlp/sae.safetensors"],
+    files: &[SPARSIFY_WEIGHTS],
     W_enc: "encoder.weight",
     b_enc: "encoder.bias",
+    shift: Some("post_enc"),
+    ..PER_LAYER
+};
+
+const SAE_LENS: Layout = Layout {
+    name: "SAELens",
+    for_sets: (ConfigFamily::SaeLens, SetKind::PerLayer),
+    files: &[SAE_LENS_WEIGHTS],
+    W_enc_turned: true,
+    threshold: "threshold",
     ..PER_LAYER
 };
 
@@ -167,10 +181,14 @@ impl Layout {
         store.shape(self.b_enc).and_then(|shape| shape.first()).map_or(0, |&n| n as usize)
     }
 
-    /// The width of the model, by the biases of the first layer.
+    /// The width of the model that the set is for, by its first layer.
     pub(crate) fn d_model(&self, store: &TensorStore) -> i64 {
-        let wide = if self.norms.is_some() { self.W_enc } else { self.b_dec };
-        store.shape(&numbered(wide, 0)).and_then(|shape| shape.last().copied()).unwrap_or(0)
+        store.shape(&numbered(self.wide(), 0)).and_then(|shape| shape.last().copied()).unwrap_or(0)
+    }
+
+    /// The tensor whose last size is the width of the model, and no other size that may be wrong.
+    pub(crate) fn wide(&self) -> &'static str {
+        if self.norms.is_some() { self.W_enc } else { self.b_dec }
     }
 
     /// In words: its name, its files, and the tensors without which it is none.
@@ -189,20 +207,38 @@ impl Layout {
         }
     }
 
-    /// Finds one layer's tensors, once the layer has been judged by its headers. Nothing is read from a mapped file yet.
-    ///
-    /// # Errors
-    /// As [`Layout::judge`] and [`Layout::judge_activation`].
+    /// One layer's tensors, once they are judged, with the conventions of the tool that wrote them brought into numbers: what is
+    /// subtracted before encoding is part of `b_enc`, and no activation below 0 passes a threshold that is lower. Nothing else is read from
+    /// a mapped file yet.
     pub(crate) fn parts(
         &self,
         store: &TensorStore,
         config: &Config,
         at: LayerOf,
     ) -> Result<Parts, TranscoderError> {
-        let headers = store.by_name();
-        let f = self.judge(&headers, at)?;
-        self.judge_activation(config, &headers, at.layer, f)?;
-        let tensors = self.tensors(f, at);
+        let n_features = self.judge(&store.by_name(), config, at)?;
+        let mut parts = self.views(store, n_features, at)?;
+        if config.less_b_dec.contains(&at.layer) {
+            parts.b_enc = less_b_dec(&parts)?;
+        }
+        circuit_torch::guard(|| {
+            if config.family == ConfigFamily::SaeLens
+                && let Some(threshold) = &parts.threshold
+            {
+                parts.threshold = Some(threshold.to_tensor()?.clamp_min(0.0).into()); // NaN stays, and is refused later.
+            }
+            if let Some(shift) = &parts.shift
+                && !bool::try_from(shift.to_tensor()?.ne(0.0).any())?
+            {
+                parts.shift = None;
+            }
+            Ok(parts)
+        })
+    }
+
+    /// One layer's tensors, once they are judged, in the same form from every layout.
+    fn views(&self, store: &TensorStore, n_features: i64, at: LayerOf) -> Result<Parts, TranscoderError> {
+        let tensors = self.tensors(n_features, at);
         let shape =
             |part: &str| tensors.iter().find(|t| t.part == part).map_or(&[][..], |t| t.shape.as_slice());
         let stored = |part: &str| -> Result<Stored, TranscoderError> {
@@ -212,29 +248,26 @@ impl Layout {
         let optional = |part: &str| -> Result<Option<Stored>, TranscoderError> {
             store.contains(&numbered(part, at.layer)).then(|| stored(part)).transpose()
         };
-        let (W_enc, W_dec) = (stored(self.W_enc)?, stored(self.W_dec)?);
-        let n_outputs = (at.n_layers - at.layer) as i64;
-        let W_skip = optional(self.W_skip)?;
+        let turned = |stored: Stored, turned: bool| if turned { stored.turned() } else { Ok(stored) };
+        let (W_dec, n_outputs) = (stored(self.W_dec)?, (at.n_layers - at.layer) as i64);
         let bias = |part: &str, n: i64| match self.norms {
             None => stored(part),
             Some(_) => Ok(Tensor::f_zeros([n], (Kind::Float, Device::Cpu)).map_err(TorchError::from)?.into()),
         };
         Ok(Parts {
-            W_enc: if self.W_enc_turned { W_enc.turned()? } else { W_enc },
+            W_enc: turned(stored(self.W_enc)?, self.W_enc_turned)?,
             // What is before the own layer is not used.
-            W_dec: match self.W_dec_from_first {
-                true => W_dec.narrow(1, at.layer as i64, n_outputs)?,
-                false => W_dec,
-            },
-            b_enc: bias(self.b_enc, f)?,
+            W_dec: if self.W_dec_from_first { W_dec.narrow(1, at.layer as i64, n_outputs)? } else { W_dec },
+            b_enc: bias(self.b_enc, n_features)?,
             b_dec: bias(self.b_dec, at.d_model)?,
             norms: self.norms.map(stored).transpose()?,
             threshold: optional(self.threshold)?,
-            W_skip: if self.W_skip_turned { W_skip.map(|w| w.turned()).transpose()? } else { W_skip },
+            W_skip: optional(self.W_skip)?.map(|W_skip| turned(W_skip, self.W_skip_turned)).transpose()?,
+            shift: self.shift.map_or(Ok(None), optional)?,
         })
     }
 
-    /// Reads one layer. Nothing but vectors and the skip is read from the file yet.
+    /// Reads one layer. Nothing but vectors and the skip is read from the file yet, and the encoder where `b_dec` is folded into `b_enc`.
     pub(crate) fn read(
         &self,
         store: &TensorStore,
@@ -260,8 +293,9 @@ impl Layout {
         let b_enc = small(self.b_enc, &parts.b_enc)?;
         let threshold = optional(self.threshold, parts.threshold.as_ref())?;
         let norms = optional(self.norms.unwrap_or_default(), parts.norms.as_ref())?;
+        let shift = optional(self.shift.unwrap_or_default(), parts.shift.as_ref())?;
         Ok(Transcoder {
-            activation: activation(config.selection, threshold, norms, at.n_layers),
+            activation: activation(config, [threshold, norms, shift], at.n_layers),
             b_enc,
             b_dec: small(self.b_dec, &parts.b_dec)?,
             W_skip: optional(self.W_skip, parts.W_skip.as_ref())?,
@@ -290,13 +324,17 @@ pub(crate) struct Parts {
     pub(crate) threshold: Option<Stored>,
     /// `[d_model, d_model]`, the skip being `x W_skip^T`.
     pub(crate) W_skip: Option<Stored>,
+    /// `[n_features]`, added to activations above 0.
+    pub(crate) shift: Option<Stored>,
 }
 
 impl Parts {
-    /// The same as files of a layout that has files of its own, the last of which holds the decoder: names, tensors and their
-    /// names.
+    /// These tensors as the files of a layout that has files of its own, the last of which holds the decoder. No layout has a place for a
+    /// shift.
     pub(crate) fn files(self, layout: &Layout, layer: usize) -> Result<Vec<NamedFile>, TranscoderError> {
-        debug_assert!(!layout.W_enc_turned && !layout.W_dec_from_first && !layout.stacked);
+        debug_assert!(
+            self.shift.is_none() && !layout.W_enc_turned && !layout.W_dec_from_first && !layout.stacked
+        );
         let name = |name: &str| numbered(name, layer);
         let W_skip = match layout.W_skip_turned {
             true => self.W_skip.map(|w| w.turned()).transpose()?,
@@ -322,18 +360,37 @@ pub(crate) fn numbered(name: &str, layer: usize) -> String {
     name.replace("{}", &layer.to_string())
 }
 
-/// The activation function of a layer that was judged ([`Layout::judge_activation`]), in a set of so many layers.
+/// `b_enc - W_enc b_dec`: encoding with it is encoding `x - b_dec` with `b_enc`. It is summed in f64, piece by piece, so that it is exact
+/// but for one rounding and little of the encoder is held.
+fn less_b_dec(parts: &Parts) -> Result<Stored, TranscoderError> {
+    const NUMBERS: i64 = 1 << 22;
+    circuit_torch::guard(|| {
+        let wide = |stored: &Stored| Ok::<_, TorchError>(stored.to_tensor()?.to_kind(Kind::Double));
+        let (b_enc, b_dec) = (wide(&parts.b_enc)?, wide(&parts.b_dec)?);
+        let (n_features, step) = (b_enc.size()[0], (NUMBERS / b_dec.size()[0].max(1)).max(1));
+        let mut folded = Vec::new();
+        for first in (0..n_features).step_by(step as usize) {
+            let len = step.min(n_features - first);
+            let piece = parts.W_enc.narrow(0, first, len)?;
+            folded.push(b_enc.narrow(0, first, len) - wide(&piece)?.matmul(&b_dec));
+            piece.release();
+        }
+        Ok(Tensor::cat(&folded, 0).into())
+    })
+}
+
+/// The activation function that a config names, from thresholds, norms and a shift as far as there are any, once
+/// the layer is judged.
 fn activation(
-    selection: Selection,
-    threshold: Option<Tensor>,
-    norms: Option<Tensor>,
+    config: &Config,
+    [threshold, norms, shift]: [Option<Tensor>; 3],
     n_layers: usize,
 ) -> Activation {
-    match (selection, threshold, norms) {
-        (Selection::JointTopK(k), _, Some(norms)) => Activation::JointTopK { k: k * n_layers, norms },
-        (Selection::TopK(k), ..) => Activation::TopK { k },
-        (Selection::ReluTopK(k), ..) => Activation::ReluTopK { k },
-        (_, Some(threshold), _) => Activation::JumpRelu { threshold },
-        (_, None, _) => Activation::Relu,
+    match (config.selection, norms, threshold) {
+        (Selection::JointTopK(k), Some(norms), _) => Activation::JointTopK { k: k * n_layers, norms },
+        (Selection::TopK(k), _, _) => Activation::TopK { k },
+        (Selection::ReluTopK(k), _, _) => Activation::ReluTopK { k, shift },
+        (_, _, Some(threshold)) => Activation::JumpRelu { threshold },
+        _ => Activation::Relu,
     }
 }

@@ -5,7 +5,7 @@ use crate::files::SetFiles;
 use crate::layout::Place;
 use crate::transcoder::{Activation, ActiveFeatures, Transcoder};
 use crate::{SetFolder, TranscoderError};
-use circuit_index::LayerSite;
+use circuit_index::{LayerSite, Notice};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -35,6 +35,8 @@ pub struct SetDescription {
     pub layout: &'static str,
     /// The tensors of each layer, with their shapes.
     pub layers: Vec<Vec<(String, Vec<i64>)>>,
+    /// What was found that is not an error.
+    pub notices: Vec<Notice>,
 }
 
 /// Transcoders for all layers of a model.
@@ -42,6 +44,7 @@ pub struct SetDescription {
 pub struct TranscoderSet {
     info: SetInfo,
     layers: Vec<Transcoder>,
+    notices: Vec<Notice>,
 }
 
 impl TranscoderSet {
@@ -50,7 +53,7 @@ impl TranscoderSet {
     ///
     /// # Errors
     /// If the config is not understood in full, the files follow no known layout, a layer's file is missing or one too many is
-    /// there, or a tensor is missing, unknown, or has another shape than the model asks for.
+    /// there, a tensor is missing, unknown, or has another shape than the model asks for, or only some layers have a skip or thresholds.
     pub fn open(
         folder: impl Into<SetFolder>,
         n_layers: usize,
@@ -66,8 +69,11 @@ impl TranscoderSet {
             let place = Place { layer, n_layers, d_model: d_model as i64, wide, device };
             files.layout.read(&files.open(layer)?, &config, place)
         });
-        let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { info: info(&folder, &config), layers })
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        files.even(SKIP, layers.iter().map(|layer| layer.W_skip.is_some()))?;
+        let has_thresholds = |layer: &Transcoder| matches!(layer.activation, Activation::JumpRelu { .. });
+        files.even(THRESHOLDS, layers.iter().map(has_thresholds))?;
+        Ok(Self { info: info(&folder, &config), layers, notices: config.notices })
     }
 
     /// Whether a folder holds a transcoder set, by its config.
@@ -92,13 +98,20 @@ impl TranscoderSet {
         }
         let layout = files.layout.name;
         let cross_layer = config.kind == SetKind::CrossLayer;
-        Ok(SetDescription { info: info(&folder, &config), cross_layer, layout, layers })
+        let info = info(&folder, &config);
+        Ok(SetDescription { info, cross_layer, layout, layers, notices: config.notices })
     }
 
     /// A set made in memory, for tests and training.
     #[must_use]
     pub fn from_parts(info: SetInfo, layers: Vec<Transcoder>) -> Self {
-        Self { info, layers }
+        Self { info, layers, notices: Vec::new() }
+    }
+
+    /// What was found when the set was opened that is not an error.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// What the set says about itself.
@@ -165,6 +178,10 @@ impl TranscoderSet {
         (0..layer).find(reaches).unwrap_or(layer)..layer + 1
     }
 }
+
+/// Parts that all layers of a set have, or none.
+pub(crate) const SKIP: &str = "a linear skip";
+pub(crate) const THRESHOLDS: &str = "thresholds";
 
 pub(crate) fn info(folder: &SetFolder, config: &Config) -> SetInfo {
     let scan = config.scan.clone().or_else(|| folder.scan.clone()).or_else(|| config.model_name.clone());

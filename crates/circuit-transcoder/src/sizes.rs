@@ -6,8 +6,8 @@ use crate::files::SetFiles;
 use crate::folder::SetFolder;
 use crate::judge::LayerOf;
 use crate::layout::numbered;
-use crate::set::TranscoderSet;
-use circuit_index::LayerSite;
+use crate::set::{SKIP, THRESHOLDS, TranscoderSet};
+use circuit_index::{LayerSite, Notice};
 use circuit_torch::{Access, TensorStore};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ pub struct SetSizes {
     pub at_most: Option<usize>,
     /// The layers, first to last.
     pub layers: Vec<LayerSizes>,
+    /// What was found that is not an error.
+    pub notices: Vec<Notice>,
 }
 
 /// What the headers of one layer say.
@@ -85,9 +87,8 @@ impl TranscoderSet {
             };
             lengths.extend(store.files().iter().map(|file| (file.path().to_owned(), file.len_bytes())));
             let headers = store.by_name();
-            let n_features =
-                layout.judge(&headers, LayerOf { layer: l, n_layers, d_model: d_model as i64 })?;
-            layout.judge_activation(&config, &headers, l, n_features)?;
+            let at = LayerOf { layer: l, n_layers, d_model: d_model as i64 };
+            let n_features = layout.judge(&headers, &config, at)?;
             let share = if layout.stacked { n_layers as u64 } else { 1 };
             let part = |name: &str| -> Result<(u64, PartSizes), TranscoderError> {
                 let header = headers.get(&numbered(name, l))?;
@@ -109,13 +110,16 @@ impl TranscoderSet {
             });
             open = Some(store);
         }
+        files.even(SKIP, layers.iter().map(|layer: &LayerSizes| layer.skip))?;
+        files.even(THRESHOLDS, layers.iter().map(|layer| layer.thresholds))?;
         let at_most = match config.selection {
-            Selection::Threshold | Selection::JumpRelu => None,
+            Selection::Threshold | Selection::Relu | Selection::JumpRelu => None,
             // Chosen over all layers, it is a mean: no more than that in all.
             Selection::TopK(k) | Selection::ReluTopK(k) | Selection::JointTopK(k) => Some(k),
         };
         let files = lengths.into_iter().collect();
-        Ok(SetSizes { reads: config.reads, writes: config.writes, files, at_most, layers })
+        let (reads, writes, notices) = (config.reads, config.writes, config.notices);
+        Ok(SetSizes { reads, writes, files, at_most, layers, notices })
     }
 }
 

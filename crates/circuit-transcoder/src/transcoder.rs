@@ -40,10 +40,12 @@ pub enum Activation {
         /// How many are kept.
         k: usize,
     },
-    /// `max(x, 0)` of the k largest pre-activations of a position; 0 elsewhere.
+    /// `max(x, 0)` of the k largest pre-activations of a position, plus the shift where that is above 0; 0 elsewhere.
     ReluTopK {
         /// How many are kept at most.
         k: usize,
+        /// `[n_features]`, fp32 or f64.
+        shift: Option<Tensor>,
     },
     /// `max(x, 0)` of those whose products with `norms` are the k largest of all layers at a position; 0 elsewhere. A layer alone
     /// tells which of its own may be among them; [`TranscoderSet::choose`](crate::TranscoderSet::choose) decides.
@@ -99,7 +101,9 @@ impl Activation {
             Self::Relu => Self::Relu,
             Self::JumpRelu { threshold } => Self::JumpRelu { threshold: threshold.shallow_clone() },
             &Self::TopK { k } => Self::TopK { k },
-            &Self::ReluTopK { k } => Self::ReluTopK { k },
+            Self::ReluTopK { k, shift } => {
+                Self::ReluTopK { k: *k, shift: shift.as_ref().map(Tensor::shallow_clone) }
+            }
             Self::JointTopK { k, norms } => Self::JointTopK { k: *k, norms: norms.shallow_clone() },
         }
     }
@@ -147,7 +151,13 @@ impl Transcoder {
                 pre * pre.gt_tensor(&threshold.to_kind(pre.kind())).to_kind(pre.kind())
             }
             Activation::TopK { k } => largest(pre, *k),
-            Activation::ReluTopK { k } => largest(pre, *k).relu(),
+            Activation::ReluTopK { k, shift } => {
+                let acts = largest(pre, *k).relu();
+                match shift {
+                    Some(shift) => &acts + acts.gt(0.0).to_kind(acts.kind()) * shift.to_kind(acts.kind()),
+                    None => acts,
+                }
+            }
             Activation::JointTopK { k, norms } => {
                 let acts = pre.relu();
                 let k = (*k as i64).min(acts.size()[1]);
