@@ -1,13 +1,13 @@
 //! Training, judging and feature pages on the demo model, with few steps: through the library, and as a user meets them.
 
-use crate::cli::binary;
+use crate::cli::{binary, run};
 use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_format::PackedFeatures;
 use circuit_index::{FeatureIndex, Layer, LayerSite, TokenId};
 use circuit_model::Model;
 use circuit_model::tokenizer::{FirstToken, Tokenizer};
 use circuit_replacement::LocalReplacement;
-use circuit_tests::demo;
+use circuit_tests::{demo, fixture};
 use circuit_train::{
     ActivationChoice, Corpus, PageSettings, Settings, Sites, StoredKind, TrainError, Trainer, evaluate,
     write_pages,
@@ -271,4 +271,88 @@ fn a_full_disk_and_a_missing_corpus_end_in_one_line() {
     let run = Command::new("sh").args(["-c", &train.replace("corpus.txt", "none.txt")]).output().unwrap();
     assert_eq!(run.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&run.stderr).contains("none.txt"));
+}
+
+#[test]
+fn hooks_are_those_of_the_family_unless_others_are_given() {
+    // The Python library knows these hooks of these families, and no others of theirs.
+    for (case, given, hooks) in [
+        ("gemma2-plt-jumprelu", &[][..], ["ln2.hook_normalized", "hook_mlp_out"]),
+        ("gemma3-plt-jumprelu", &[], ["mlp.hook_in", "hook_mlp_out"]),
+        ("llama-plt-relu", &[], ["mlp.hook_in", "mlp.hook_out"]),
+        ("gemma2-plt-jumprelu", &["--reads", "hook_resid_mid"], ["hook_resid_mid", "hook_mlp_out"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (text, set) = (folder.path().join("corpus.txt"), folder.path().join("set"));
+        std::fs::write(&text, "the ship left the harbour\nthe harbour was empty and the ship was late\n")
+            .unwrap();
+        let model = fixture(case).join("model");
+        let (model, place) = (model.to_str().unwrap(), set.to_str().unwrap());
+        let sizes = ["--features", "8", "--steps", "2", "--batch-rows", "4", "--chunk-batches", "1"];
+        let train =
+            [&["train", "transcoders", "-m", model, "--corpus", text.to_str().unwrap(), "-o", place], given];
+        let trained = run(&[&train.concat()[..], &sizes, &["--threads", "1"]].concat());
+        let said = String::from_utf8_lossy(&trained.stderr).into_owned();
+        assert!(trained.status.success(), "{case}: {said}");
+        assert!(said.contains(&format!("features read {} and write {}", hooks[0], hooks[1])), "{said}");
+        let config = std::fs::read_to_string(set.join("config.yaml")).unwrap();
+        assert!(
+            config
+                .contains(&format!("feature_input_hook: {}\nfeature_output_hook: {}\n", hooks[0], hooks[1])),
+            "{config}"
+        );
+        let output = folder.path().join("graph.safetensors");
+        let graph = [
+            "attribute",
+            "-m",
+            model,
+            "-t",
+            place,
+            "-p",
+            "the ship",
+            "-o",
+            output.to_str().unwrap(),
+            "--threads",
+            "1",
+        ];
+        let attributed = run(&graph);
+        assert!(attributed.status.success(), "{case}: {}", String::from_utf8_lossy(&attributed.stderr));
+    }
+}
+
+#[test]
+fn activations_are_read_at_the_hooks_that_are_written_down() {
+    let case = "gemma2-plt-jumprelu";
+    let model = Model::open(&fixture(case).join("model"), Kind::Float, Device::Cpu).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("corpus.txt");
+    std::fs::write(&path, "the ship left the harbour and came back\n").unwrap();
+    let tokenizer = Tokenizer::open(&fixture(case).join("model")).unwrap();
+    let corpus = Corpus::read(&[path], &tokenizer, &model, 64, 1).unwrap();
+    let usual = model.spec().transcoder_hooks;
+    let sites = Sites { reads: usual.reads, writes: usual.writes };
+    assert_eq!(sites, Sites { reads: LayerSite::MlpNormalized, writes: LayerSite::MlpOut });
+    let settings =
+        Settings { skip: true, sparsity: 0.0, steps: 100, batch_rows: 8, ..settings(ActivationChoice::Relu) };
+    let mut trainer = Trainer::new(&model, &corpus, sites, settings).unwrap();
+    while !trainer.is_done() {
+        trainer.step().unwrap();
+    }
+    trainer.write_set(folder.path(), "model", "scan", StoredKind::Float32).unwrap();
+    let explained = || {
+        let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
+        let set = TranscoderSet::open(folder.path(), n_layers, d_model, Kind::Float, Device::Cpu).unwrap();
+        evaluate(&model, &set, &corpus, |_| {}).unwrap().layers[0].explained_variance
+    };
+    let found = explained();
+    assert!(found > 0.5, "{found}");
+    // The same weights at another hook explain less: they were made from what this one holds.
+    let config = std::fs::read_to_string(folder.path().join("config.yaml")).unwrap();
+    std::fs::write(folder.path().join("config.yaml"), config.replace("ln2.hook_normalized", "mlp.hook_in"))
+        .unwrap();
+    let elsewhere = explained();
+    assert!(
+        1.0 - elsewhere > 2.0 * (1.0 - found),
+        "{elsewhere} at mlp.hook_in, {found} at ln2.hook_normalized"
+    );
 }

@@ -3,7 +3,7 @@
 use circuit_index::LayerSite;
 use circuit_model::spec::{
     Act, AttnSpec, EmbedSpec, Gain, Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec,
-    Reach, RopeScaling, RopeSpec, UnembedSpec,
+    Reach, RopeScaling, RopeSpec, TranscoderHooks, UnembedSpec,
 };
 use std::num::NonZeroUsize;
 use tch::Kind;
@@ -179,6 +179,7 @@ impl Shape {
             final_norm: norm,
             unembed: UnembedSpec { tied: false, soft_cap: self.post_norms.then_some(30.0) },
             ignored_positions: 1,
+            transcoder_hooks: TranscoderHooks { reads: self.reads, writes: self.writes },
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::train_args::{Activation, CorpusArgs, EvaluateArgs, PagesArgs, SetArgs
 use crate::{open, plan, scores};
 use circuit_attribution::{AttributeConfig, TargetChoice, attribute};
 use circuit_graph::{Graph, scores as graph_scores};
-use circuit_index::TokenId;
+use circuit_index::{LayerSite, TokenId};
 use circuit_model::Model;
 use circuit_model::tokenizer::Tokenizer;
 use circuit_replacement::LocalReplacement;
@@ -64,6 +64,7 @@ fn open_set(args: &SetArgs, offline: bool, ready: &Ready) -> Result<TranscoderSe
     let folder = found.ok_or_else(|| Failure::usage("no transcoder set"))?.folder;
     let (spec, model) = (ready.model.spec(), &ready.model);
     let set = TranscoderSet::open(&folder, spec.n_layers(), spec.d_model, model.wide_kind(), model.device())?;
+    say_notices(set.notices());
     if set.is_joint() {
         let message = format!(
             "{}: its features are chosen over all layers together, and this command goes layer by layer",
@@ -78,12 +79,16 @@ pub(crate) fn transcoders(args: TrainArgs) -> Result<String, Failure> {
     let settings = settings(&args);
     settings.check()?;
     let site = |name: &str| name.parse().map_err(|e: circuit_index::SiteError| Failure::usage(e.to_string()));
-    let sites = Sites { reads: site(&args.reads)?, writes: site(&args.writes)? };
+    let given = |name: &Option<String>| name.as_deref().map(site).transpose();
+    let (reads, writes): (Option<LayerSite>, _) = (given(&args.reads)?, given(&args.writes)?);
     let unwritable = |path: &Path, e: std::io::Error| {
         Failure::new(Code::Output, format!("{}: cannot write: {e}", path.display()))
     };
     fs::create_dir_all(&args.output).map_err(|e| unwritable(&args.output, e))?;
     let ready = ready(&args.corpus, None)?;
+    let usual = ready.model.spec().transcoder_hooks;
+    let sites = Sites { reads: reads.unwrap_or(usual.reads), writes: writes.unwrap_or(usual.writes) };
+    say(format_args!("features read {} and write {}", sites.reads, sites.writes));
     let mut trainer = Trainer::new(&ready.model, &ready.corpus, sites, settings.clone())?;
     let (checkpoint, metrics) = (args.output.join(CHECKPOINT), args.output.join(METRICS));
     if args.restart {

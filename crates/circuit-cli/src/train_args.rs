@@ -115,12 +115,12 @@ pub(crate) struct TrainArgs {
     /// Count each token's error in relation to what the MLP writes there: tokens where that is little weigh as much as others.
     #[arg(long)]
     pub(crate) relative_error: bool,
-    /// Hook that features read.
-    #[arg(long, default_value = "mlp.hook_in")]
-    pub(crate) reads: String,
-    /// Hook that features write.
-    #[arg(long, default_value = "mlp.hook_out")]
-    pub(crate) writes: String,
+    /// Hook that features read; unless given that of the model's family, which is mlp.hook_in for most.
+    #[arg(long)]
+    pub(crate) reads: Option<String>,
+    /// Hook that features write; unless given that of the model's family, which is mlp.hook_out for most.
+    #[arg(long)]
+    pub(crate) writes: Option<String>,
     /// Steps.
     #[arg(long, default_value_t = 1400)]
     pub(crate) steps: usize,

@@ -28,6 +28,25 @@ pub struct ModelSpec {
     pub unembed: UnembedSpec,
     /// How many leading positions have neither features nor errors: their activations are outliers of no meaning.
     pub ignored_positions: usize,
+    /// Where transcoders of this family's models read and write unless something else is chosen.
+    pub transcoder_hooks: TranscoderHooks,
+}
+
+/// A pair of hooks for transcoders. In Gemma-2 and later a norm stands between the MLP and the stream, so that `mlp.hook_out` is not what
+/// the MLP adds to it; the Python library knows other pairs there than elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TranscoderHooks {
+    /// Where features read.
+    pub reads: LayerSite,
+    /// Where features write.
+    pub writes: LayerSite,
+}
+
+/// What the MLP reads and puts out, as in most published sets.
+impl Default for TranscoderHooks {
+    fn default() -> Self {
+        Self { reads: LayerSite::MlpIn, writes: LayerSite::MlpRawOut }
+    }
 }
 
 /// How tokens enter the stream.

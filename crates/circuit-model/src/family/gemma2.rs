@@ -7,6 +7,7 @@ use super::{act, reaches_of, rope};
 use crate::config::{HfConfig, SpecError};
 use crate::names::{Qkv, WeightMap};
 use crate::spec::*;
+use circuit_index::LayerSite;
 use std::num::NonZeroUsize;
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
@@ -69,6 +70,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
             soft_cap: config.positive_or_none("final_logit_softcapping", 30.0)?,
         },
         ignored_positions: 1,
+        transcoder_hooks: TranscoderHooks { reads: LayerSite::MlpNormalized, writes: LayerSite::MlpOut },
     })
 }
 

@@ -8,6 +8,7 @@ use super::{act, reaches_of, rope, stretched_rope};
 use crate::config::{HfConfig, SpecError};
 use crate::names::WeightMap;
 use crate::spec::*;
+use circuit_index::LayerSite;
 use std::num::NonZeroUsize;
 
 const FAMILY: &str = "gemma3";
@@ -65,6 +66,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
             soft_cap: config.opt_positive("final_logit_softcapping")?,
         },
         ignored_positions: 1,
+        transcoder_hooks: TranscoderHooks { reads: LayerSite::MlpIn, writes: LayerSite::MlpOut },
     })
 }
 

@@ -57,6 +57,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         final_norm: norm,
         unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", true)?, soft_cap: None },
         ignored_positions: 1,
+        transcoder_hooks: TranscoderHooks::default(),
     })
 }
 

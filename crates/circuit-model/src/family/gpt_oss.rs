@@ -61,6 +61,7 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         final_norm: norm,
         unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", false)?, soft_cap: None },
         ignored_positions: 1,
+        transcoder_hooks: TranscoderHooks::default(),
     })
 }
 
