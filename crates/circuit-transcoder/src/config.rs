@@ -126,9 +126,10 @@ impl Config {
             () if folder.join(CONFIG).exists() => circuit_tracer::open(set),
             () if layers::are_in(folder) => layers::open(folder),
             () if joint::is_in(folder) => joint::open(folder),
-            () => {
-                Err(TranscoderError::NoConfig { path: folder.clone(), found: Recognised::in_folder(folder) })
-            }
+            () => Err(TranscoderError::NoConfig {
+                path: folder.clone(),
+                found: Box::new(Recognised::in_folder(folder)),
+            }),
         }
     }
 

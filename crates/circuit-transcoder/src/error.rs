@@ -23,7 +23,7 @@ pub enum TranscoderError {
         /// The folder.
         path: PathBuf,
         /// What was recognised in it.
-        found: Recognised,
+        found: Box<Recognised>,
     },
     /// A config that cannot be read or says something impossible.
     #[error("{}: {reason}", path.display())]
@@ -53,9 +53,10 @@ pub enum TranscoderError {
     },
     /// A set for a model of another width.
     #[error(
-        "{}: tensor `{name}` has shape {shape:?}, expected a width of {expected}; the set{} is for a model of width {found}",
+        "{}: tensor `{name}` has shape {shape:?}, expected a width of {expected}; the set{} is for a model of width {}",
         path.display(),
-        for_model(made_for)
+        for_model(made_for),
+        shape.last().unwrap_or(&0)
     )]
     Width {
         /// The file.
@@ -64,8 +65,6 @@ pub enum TranscoderError {
         name: String,
         /// Its shape, whose last number is the width.
         shape: Vec<i64>,
-        /// The width of the set.
-        found: usize,
         /// The width of the model.
         expected: usize,
         /// The model that the set names.

@@ -139,7 +139,6 @@ impl Layout {
                 path: tensor.path.into(),
                 name: tensor.name.into(),
                 shape: tensor.shape.to_vec(),
-                found: found as usize,
                 expected: at.d_model as usize,
                 made_for: config.model_name.clone(),
             }),
