@@ -6,6 +6,7 @@ mod cache;
 mod chat;
 mod checkpoints;
 mod cli;
+mod configs;
 mod convert;
 mod edits;
 mod explain;

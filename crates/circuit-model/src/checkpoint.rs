@@ -4,6 +4,7 @@
 //! description and the headers, so that a plan refuses what the opened model would refuse. Reading goes by the same places
 //! ([`Judge::locate`]). Which files there are: `weight_files.rs`.
 
+use crate::family::Described;
 use crate::names::{BlockPart, Linear, Part, WeightMap, WeightSizes, WeightSource};
 use crate::packed::{BLOCK, Matrix, Mxfp4};
 use crate::spec::ModelSpec;
@@ -25,12 +26,14 @@ pub(crate) struct Checkpoint {
 impl Checkpoint {
     /// The description in a folder, and the checkpoint that belongs to it.
     pub(crate) fn of(folder: &Path) -> Result<(ModelSpec, Self), ModelError> {
-        let (spec, map) = weight_files::described(folder)?;
-        let ModelFiles { weights, notices, .. } = ModelFiles::find(&Folder(folder))?;
+        let Described { spec, map, tie, mut notices, .. } = weight_files::described(folder)?;
+        let said = Said { folder: folder.into(), tie };
+        let ModelFiles { weights, notices: about_files, .. } = ModelFiles::find(&Folder(folder))?;
+        notices.extend(about_files);
         let weights: Vec<PathBuf> = weights.into_iter().map(PathBuf::from).collect();
         let store = TensorStore::open(folder, &weights)?;
         let headers = store.by_name();
-        let judge = Judge::new(&spec, map, &headers);
+        let judge = Judge::new(&spec, map, said, &headers);
         judge.judge(&spec, &headers)?;
         Ok((spec, Self { judge, store, notices }))
     }
@@ -114,10 +117,20 @@ impl Cut {
     }
 }
 
+/// What the config says, for messages.
+struct Said {
+    folder: PathBuf,
+    /// About the tie of embedding and unembedding.
+    tie: String,
+}
+
 /// Where a described model's tensors are in a checkpoint, and which tensors may be there beside them.
 struct Judge {
     map: WeightMap,
+    said: Said,
     prefix: &'static str,
+    /// What the checkpoint calls the unembedding, if it is stored.
+    unembed: Option<&'static str>,
     /// Widths of queries, keys and values per layer, to cut fused ones.
     qkv: Vec<[i64; 3]>,
     /// Experts per layer, to cut stacked ones.
@@ -125,7 +138,7 @@ struct Judge {
 }
 
 impl Judge {
-    fn new(spec: &ModelSpec, map: WeightMap, headers: &Headers<'_>) -> Self {
+    fn new(spec: &ModelSpec, map: WeightMap, said: Said, headers: &Headers<'_>) -> Self {
         let has = |prefix: &&&str| headers.contains(&format!("{prefix}{}", map.embed));
         let prefix = map.prefixes.iter().find(has).copied().unwrap_or(map.prefixes[0]);
         let widths = spec.layers.iter().map(|l| {
@@ -133,7 +146,8 @@ impl Judge {
             [q as i64, kv as i64, kv as i64]
         });
         let n_experts = spec.layers.iter().map(|l| l.mlp.experts.map_or(0, |e| e.n_experts as i64));
-        Self { prefix, qkv: widths.collect(), n_experts: n_experts.collect(), map }
+        let unembed = map.unembed.iter().find(|name| headers.contains(name)).copied();
+        Self { prefix, unembed, said, qkv: widths.collect(), n_experts: n_experts.collect(), map }
     }
 
     /// Judges a checkpoint by its headers: every tensor that the description needs must be there, in the right shape and in a
@@ -184,7 +198,7 @@ impl Judge {
     fn is_left_alone(&self, name: &str, tied: bool) -> bool {
         self.map.ignored.iter().any(|end| name.ends_with(end))
             || self.map.beside.iter().any(|start| name.starts_with(start))
-            || (tied && name.ends_with(self.map.unembed))
+            || (tied && self.map.unembed.iter().any(|end| name.ends_with(end)))
     }
 
     /// Where a part of this shape is, but for packed matrices of experts.
@@ -198,6 +212,10 @@ impl Judge {
                 false => (stacked, vec![n_experts, shape[1], rows]),
             };
             return Ok(Located { name, shape, cut: Cut::Expert { expert, transposed: !bias, half } });
+        }
+        if part == Part::Unembed {
+            let name = self.unembed.ok_or_else(|| self.no_unembedding())?.to_owned();
+            return Ok(Located { name, shape: shape.to_vec(), cut: Cut::Whole });
         }
         let (name, third) = self.map.stored(self.prefix, part).ok_or_else(absent)?;
         let mut shape = shape.to_vec();
@@ -214,6 +232,15 @@ impl Judge {
             shape.swap(0, 1);
         }
         Ok(Located { name, shape, cut: Cut::Projection { transposed, rows } })
+    }
+
+    fn no_unembedding(&self) -> ModelError {
+        let Said { folder, tie } = &self.said;
+        ModelError::NoUnembedding {
+            path: folder.clone(),
+            names: self.map.unembed.join(" or "),
+            tie: tie.clone(),
+        }
     }
 
     /// Where the blocks and scales of a packed matrix of an expert are, `None` if the part is stored otherwise.

@@ -64,6 +64,16 @@ pub enum ModelError {
         /// What to do.
         advice: String,
     },
+    /// No unembedding, although the config says that it is not the embedding.
+    #[error("{}: no tensor {names}, and in config.json {tie}", path.display())]
+    NoUnembedding {
+        /// The folder.
+        path: PathBuf,
+        /// The names that the unembedding may have.
+        names: String,
+        /// What the config says about the tie of embedding and unembedding.
+        tie: String,
+    },
     /// A tensor that the description asks for and the family has no name for.
     #[error("the description asks for {part}, for which this family's checkpoints have no name")]
     Undescribed {

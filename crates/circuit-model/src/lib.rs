@@ -10,6 +10,7 @@ mod cache;
 pub mod chat;
 mod checkpoint;
 mod config;
+mod description;
 mod error;
 mod family;
 mod forward;
@@ -32,6 +33,7 @@ pub mod weight_files;
 
 pub use cache::KvCache;
 pub use config::SpecError;
+pub use description::ModelConfig;
 pub use error::ModelError;
 pub use family::{IgnoredPositions, KnownAs, chat_prefix_notice};
 pub use hooks::{Hooks, Visitor};

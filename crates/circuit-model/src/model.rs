@@ -5,6 +5,7 @@
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
+use crate::description::ModelConfig;
 use crate::mlp::{Expert, ExpertProjection, Mlp, MlpWeights};
 use crate::names::{BlockPart, Linear, NormPlace, Part, WeightSizes, WeightSource};
 use crate::norm::{Norm, Projection};
@@ -103,12 +104,13 @@ impl Model {
         Ok(Checkpoint::of(folder)?.1.take_notices())
     }
 
-    /// The description in a folder's `config.json`, without touching weights.
+    /// The description in a folder's `config.json`, without touching weights. [`ModelConfig::read`] also gives what was noticed
+    /// about the file.
     ///
     /// # Errors
-    /// If the config is not understood in full.
+    /// As [`ModelConfig::read`].
     pub fn describe(folder: &Path) -> Result<ModelSpec, ModelError> {
-        Ok(weight_files::described(folder)?.0)
+        Ok(ModelConfig::read(folder)?.into_spec())
     }
 
     /// What a checkpoint that belongs to a folder's `config.json` calls these tensors: for writing one.
@@ -116,7 +118,7 @@ impl Model {
     /// # Errors
     /// If the config is not understood in full, or the layout holds one of them otherwise than it is used.
     pub fn checkpoint_names(folder: &Path, parts: &[Part]) -> Result<Vec<String>, ModelError> {
-        let (_, map) = weight_files::described(folder)?;
+        let map = weight_files::described(folder)?.map;
         let name =
             |part: &Part| map.name(*part).ok_or_else(|| ModelError::Undescribed { part: part.to_string() });
         parts.iter().map(name).collect()

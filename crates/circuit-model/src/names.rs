@@ -93,6 +93,7 @@ impl fmt::Display for Part {
 }
 
 /// How a checkpoint holds queries, keys and values.
+#[derive(Clone, Copy)]
 pub(crate) enum Qkv {
     /// Each by itself.
     Separate { q: &'static str, k: &'static str, v: &'static str },
@@ -102,6 +103,7 @@ pub(crate) enum Qkv {
 
 /// How a checkpoint holds experts: all of a layer stacked in one tensor, each matrix `[in, out]`, or packed and then
 /// `[out, in]` with `_blocks` and `_scales` behind its name.
+#[derive(Clone, Copy)]
 pub(crate) struct Experts {
     pub(crate) router: &'static str,
     /// Gate and linear half by turns: `[expert, d_model, 2 · d_mlp]`.
@@ -111,6 +113,7 @@ pub(crate) struct Experts {
 }
 
 /// What a family's checkpoints call the parts; `{}` stands for the layer.
+#[derive(Clone, Copy)]
 pub(crate) struct WeightMap {
     /// What may stand in front of every name but the unembedding's; the first that the checkpoint has is taken.
     pub(crate) prefixes: &'static [&'static str],
@@ -131,7 +134,8 @@ pub(crate) struct WeightMap {
     pub(crate) experts: Option<Experts>,
     pub(crate) sinks: Option<&'static str>,
     pub(crate) final_norm: &'static str,
-    pub(crate) unembed: &'static str,
+    /// The names that the unembedding may have, without a prefix; the first that the checkpoint has is taken.
+    pub(crate) unembed: &'static [&'static str],
     /// Whether projections are stored `[in, out]`.
     pub(crate) transposed: bool,
     /// Ends of names that are no weights.
@@ -187,7 +191,7 @@ impl WeightMap {
             Part::PosEmbed => whole(format!("{prefix}{}", self.pos_embed?)),
             Part::FinalNormGain => whole(format!("{prefix}{}.weight", self.final_norm)),
             Part::FinalNormBias => whole(format!("{prefix}{}.bias", self.final_norm)),
-            Part::Unembed => whole(self.unembed.into()),
+            Part::Unembed => whole(self.unembed[0].into()),
             Part::Block(layer, BlockPart::Norm(place, bias)) => {
                 let norm = match place {
                     NormPlace::Attn => self.attn_norm,

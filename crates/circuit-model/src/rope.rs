@@ -13,15 +13,12 @@ pub(crate) struct RopeTables {
 
 impl RopeTables {
     pub(crate) fn new(spec: &RopeSpec, positions: Range<usize>, d_head: usize, like: &Tensor) -> Self {
-        let frequencies = Tensor::from_slice(&frequencies(spec, d_head));
+        let frequencies = Tensor::from_slice(&spec.frequencies(d_head));
         let (start, end) = (positions.start as i64, positions.end as i64);
         let positions = Tensor::arange_start(start, end, (Kind::Double, tch::Device::Cpu));
         let angles = positions.outer(&frequencies);
         let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
-        let length = match spec.scaling {
-            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
-            _ => 1.0,
-        };
+        let length = spec.length();
         let to = |t: Tensor| (t * length).to_kind(like.kind()).to_device(like.device());
         Self { cos: to(angles.cos()), sin: to(angles.sin()) }
     }
@@ -44,7 +41,23 @@ fn quarter_turn(x: &Tensor) -> Tensor {
     Tensor::cat(&[&-&halves[1], &halves[0]], -1)
 }
 
-/// The angle per position of each pair of a head's components, radians.
+impl RopeSpec {
+    /// The angle per position of each pair of components of a head of this width, in radians.
+    #[must_use]
+    pub fn frequencies(&self, d_head: usize) -> Vec<f64> {
+        frequencies(self, d_head)
+    }
+
+    /// What rotated queries and keys are multiplied by.
+    #[must_use]
+    pub fn length(&self) -> f64 {
+        match self.scaling {
+            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        }
+    }
+}
+
 fn frequencies(spec: &RopeSpec, d_head: usize) -> Vec<f64> {
     let plain = (0..d_head / 2).map(|i| spec.theta.powf(-2.0 * i as f64 / d_head as f64));
     match spec.scaling {

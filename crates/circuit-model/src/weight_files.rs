@@ -5,9 +5,7 @@
 
 use crate::ModelError;
 use crate::config::HfConfig;
-use crate::family;
-use crate::names::WeightMap;
-use crate::spec::ModelSpec;
+use crate::family::{self, Described};
 use circuit_index::Notice;
 use circuit_torch::json_file_fault;
 use serde_json::Value;
@@ -100,8 +98,8 @@ impl Listing for Folder<'_> {
     }
 }
 
-/// The description in a folder on this machine, and what its family calls the weights. Nothing but the config is read.
-pub(crate) fn described(folder: &Path) -> Result<(ModelSpec, WeightMap), ModelError> {
+/// The description in a folder on this machine. Nothing but the config is read.
+pub(crate) fn described(folder: &Path) -> Result<Described, ModelError> {
     if !folder.is_dir() {
         return Err(ModelError::NoFolder { path: folder.into(), is_file: folder.exists() });
     }

@@ -1,9 +1,10 @@
-//! Gemma-2: norms before and after, gain 1 + w, soft caps on scores and logits, every other layer a window, embedding
+//! Gemma-2: norms before and after each part, gain 1 + w, soft caps on scores and logits, a window in every other layer, embedding
 //! times √d_model, gated tanh-GELU, tied unembedding.
 //!
-//! Data only.
+//! Data only. Transformers reads `hidden_activation` and ignores `hidden_act`.
 
-use super::{act, reaches_of, rope};
+use super::layers::{Kind, hidden_act, reaches};
+use super::rope::{RopeDefaults, rope};
 use crate::config::{HfConfig, SpecError};
 use crate::names::{Qkv, WeightMap};
 use crate::spec::*;
@@ -11,57 +12,49 @@ use circuit_index::LayerSite;
 use std::num::NonZeroUsize;
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
-    let d_model = config.count("hidden_size")?;
-    let n_heads = config.count("num_attention_heads")?;
-    let n_layers = config.layers("num_hidden_layers")?;
-    let d_head = config.opt_count("head_dim")?.unwrap_or(256);
-    let norm = NormSpec {
-        kind: NormKind::Rms,
-        eps: config.opt_positive("rms_norm_eps")?.unwrap_or(1e-6),
-        gain: Gain::OnePlus,
-    };
+    let d_model = config.count_or("hidden_size", 2304)?;
+    let n_heads = config.count_or("num_attention_heads", 8)?;
+    let n_layers = config.layers_or("num_hidden_layers", 26)?;
+    let n_ctx = config.count_or("max_position_embeddings", 8192)?;
+    let d_head = config.count_or("head_dim", 256)?;
+    let norm =
+        NormSpec { kind: NormKind::Rms, eps: config.positive_or("rms_norm_eps", 1e-6)?, gain: Gain::OnePlus };
     let bias = config.flag("attention_bias", false)?;
     let attn = AttnSpec {
         n_heads,
-        n_kv_heads: config.opt_count("num_key_value_heads")?.unwrap_or(n_heads),
+        n_kv_heads: config.count_or("num_key_value_heads", 4)?,
         d_head,
-        scale: config.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),
+        scale: config.positive_or("query_pre_attn_scalar", 256.0)?.powf(-0.5),
         soft_cap: config.positive_or_none("attn_logit_softcapping", 50.0)?,
         qk_norm: None,
         qkv_bias: bias,
         out_bias: bias,
         reach: Reach::Global,
-        rope: Some(rope(config, "gemma2", 10_000.0)?),
+        rope: Some(rope(config, &RopeDefaults { family: "gemma2", theta: 10_000.0, n_ctx })?),
         sinks: false,
     };
-    // Transformers reads `hidden_activation`; `hidden_act` is an older name of the same.
-    let newer = config.opt_text("hidden_activation")?.is_some();
-    let older = act(config, "hidden_act", "gelu_pytorch_tanh")?;
     let mlp = MlpSpec {
-        d_mlp: config.count("intermediate_size")?,
-        act: if newer { act(config, "hidden_activation", "gelu_pytorch_tanh")? } else { older },
+        d_mlp: config.count_or("intermediate_size", 9216)?,
+        act: hidden_act(config, "hidden_activation", "gelu_pytorch_tanh")?,
         gate: Gate::Linear,
         bias: false,
         experts: None,
     };
-    let window = config.opt_count("sliding_window")?.and_then(NonZeroUsize::new);
-    let reaches = match config.opt_texts("layer_types")? {
-        Some(types) => reaches_of(config, &types, n_layers, window)?,
-        None => {
-            let window = window.ok_or_else(|| config.refuse("sliding_window", "the width of the windows"))?;
-            (0..n_layers).map(|l| if l % 2 == 0 { Reach::Window(window) } else { Reach::Global }).collect()
-        }
-    };
-    let layers = reaches.into_iter().map(|reach| LayerSpec {
-        attn: AttnSpec { reach, ..attn.clone() },
-        mlp: mlp.clone(),
-        norms: NormPlaces::PrePost { attn: [norm; 2], mlp: [norm; 2] },
-    });
+    let window = config.count_or_none("sliding_window", 4096)?.and_then(NonZeroUsize::new);
+    let rule = |l: usize| if l.is_multiple_of(2) { Kind::Sliding } else { Kind::Full };
+    let layers =
+        reaches(config, n_layers, window, "sliding_window_pattern", rule)?.into_iter().map(|reach| {
+            LayerSpec {
+                attn: AttnSpec { reach, ..attn.clone() },
+                mlp: mlp.clone(),
+                norms: NormPlaces::PrePost { attn: [norm; 2], mlp: [norm; 2] },
+            }
+        });
     Ok(ModelSpec {
         architecture: config.architecture("Gemma2ForCausalLM")?,
         d_model,
-        d_vocab: config.count("vocab_size")?,
-        n_ctx: config.opt_count("max_position_embeddings")?.unwrap_or(8192),
+        d_vocab: config.count_or("vocab_size", 256_000)?,
+        n_ctx,
         embed: EmbedSpec { scale: Some((d_model as f64).sqrt()), learned_positions: false },
         layers: layers.collect(),
         final_norm: norm,
@@ -94,7 +87,7 @@ pub(super) fn weights() -> WeightMap {
         experts: None,
         sinks: None,
         final_norm: "norm",
-        unembed: "lm_head.weight",
+        unembed: &["lm_head.weight"],
         transposed: false,
         ignored: &[".rotary_emb.inv_freq"],
         beside: &[],

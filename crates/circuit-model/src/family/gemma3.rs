@@ -1,10 +1,12 @@
-//! Gemma-3, the language model: as Gemma-2 but for norms over heads of queries and keys in place of soft caps, and five
-//! layers with a window (and a rotary base of their own) to each without.
+//! Gemma-3, the language model: as Gemma-2, with norms over heads of queries and keys instead of soft caps, and five layers with a
+//! window (and a rotary base of their own) to each layer without.
 //!
 //! Data only. Larger checkpoints hold a vision tower beside it; texts alone never reach that. The checkpoint names its
-//! tensors as Gemma-2 does.
+//! tensors as Gemma-2 does. Transformers ignores `attn_logit_softcapping` here, and `final_logit_softcapping` where there is a vision
+//! tower.
 
-use super::{act, reaches_of, rope, stretched_rope};
+use super::layers::{self, Kind, hidden_act};
+use super::rope::{RopeDefaults, stretched};
 use crate::config::{HfConfig, SpecError};
 use crate::names::WeightMap;
 use crate::spec::*;
@@ -14,23 +16,24 @@ use std::num::NonZeroUsize;
 const FAMILY: &str = "gemma3";
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
-    // Published configs leave out what has its usual value.
-    let count = |key, usual| Ok::<_, SpecError>(config.opt_count(key)?.unwrap_or(usual));
-    let d_model = count("hidden_size", 2304)?;
-    let n_layers = config.opt_layers("num_hidden_layers")?.unwrap_or(26);
-    let norm = NormSpec {
-        kind: NormKind::Rms,
-        eps: config.opt_positive("rms_norm_eps")?.unwrap_or(1e-6),
-        gain: Gain::OnePlus,
-    };
+    let d_model = config.count_or("hidden_size", 2304)?;
+    let n_layers = config.layers_or("num_hidden_layers", 26)?;
+    let n_ctx = config.count_or("max_position_embeddings", 131_072)?;
+    let norm =
+        NormSpec { kind: NormKind::Rms, eps: config.positive_or("rms_norm_eps", 1e-6)?, gain: Gain::OnePlus };
     let bias = config.flag("attention_bias", false)?;
-    let (global, local) = ropes(config)?;
+    if let Some(cap) = config.opt_positive("attn_logit_softcapping")? {
+        config.note(&format!(
+            "`attn_logit_softcapping` is {cap}; it is ignored, as transformers does for this family"
+        ));
+    }
+    let (global, local) = ropes(config, n_ctx)?;
     let attn = AttnSpec {
-        n_heads: count("num_attention_heads", 8)?,
-        n_kv_heads: count("num_key_value_heads", 4)?,
-        d_head: count("head_dim", 256)?,
-        scale: config.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),
-        soft_cap: config.opt_positive("attn_logit_softcapping")?,
+        n_heads: config.count_or("num_attention_heads", 8)?,
+        n_kv_heads: config.count_or("num_key_value_heads", 4)?,
+        d_head: config.count_or("head_dim", 256)?,
+        scale: config.positive_or("query_pre_attn_scalar", 256.0)?.powf(-0.5),
+        soft_cap: None,
         qk_norm: Some(norm),
         qkv_bias: bias,
         out_bias: bias,
@@ -39,8 +42,8 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         sinks: false,
     };
     let mlp = MlpSpec {
-        d_mlp: count("intermediate_size", 9216)?,
-        act: act(config, "hidden_activation", "gelu_pytorch_tanh")?,
+        d_mlp: config.count_or("intermediate_size", 9216)?,
+        act: hidden_act(config, "hidden_activation", "gelu_pytorch_tanh")?,
         gate: Gate::Linear,
         bias: false,
         experts: None,
@@ -56,8 +59,8 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     Ok(ModelSpec {
         architecture: config.architecture(TEXT)?,
         d_model,
-        d_vocab: count("vocab_size", 262_208)?,
-        n_ctx: count("max_position_embeddings", 131_072)?,
+        d_vocab: config.count_or("vocab_size", 262_208)?,
+        n_ctx,
         embed: EmbedSpec { scale: Some((d_model as f64).sqrt()), learned_positions: false },
         layers: layers.collect(),
         final_norm: norm,
@@ -97,10 +100,12 @@ pub(super) fn tuned_on_chats(name: &str) -> Option<bool> {
     digits.bytes().all(|b| b.is_ascii_digit()).then_some(false)
 }
 
-/// The language model of a checkpoint that also sees: its description stands under `text_config`.
+/// The language model of a checkpoint with a vision tower: its description is the object `text_config`.
 pub(super) fn spec_beside_vision(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     config.leave_aside(&[
+        "boi_token_id",
         "boi_token_index",
+        "eoi_token_id",
         "eoi_token_index",
         "image_token_index",
         "mm_tokens_per_image",
@@ -111,43 +116,79 @@ pub(super) fn spec_beside_vision(config: &HfConfig) -> Result<ModelSpec, SpecErr
     let mut spec = spec(&text)?;
     text.finish(FAMILY)?;
     spec.architecture = config.architecture(BESIDE_VISION)?;
-    spec.unembed.tied = config.flag("tie_word_embeddings", spec.unembed.tied)?;
+    if let Some(cap) = spec.unembed.soft_cap.take() {
+        text.note(&format!(
+            "`text_config.final_logit_softcapping` is {cap}; it is ignored, as transformers does beside a vision tower"
+        ));
+    }
+    spec.unembed.tied = tied(config, &text, spec.unembed.tied)?;
     Ok(spec)
 }
 
-/// `layer_types` where it is given; else every n-th layer sees all, n being the pattern's length.
-fn reaches(config: &HfConfig, n_layers: usize) -> Result<Vec<Reach>, SpecError> {
-    let window = config.opt_count("sliding_window")?.unwrap_or(4096);
-    let window = NonZeroUsize::new(window);
-    let newer = config.opt_count("_sliding_window_pattern")?;
-    let pattern = config.opt_count("sliding_window_pattern")?.or(newer).unwrap_or(6);
-    if let Some(types) = config.opt_texts("layer_types")? {
-        return reaches_of(config, &types, n_layers, window);
+/// The outer key rules where it is there, as in transformers 5; transformers 4 reads the inner one only. A file that states the
+/// inner one only is read by both as it says, since transformers 5 never ties a head that differs from the embedding.
+fn tied(config: &HfConfig, text: &HfConfig, inner: bool) -> Result<bool, SpecError> {
+    const KEY: &str = "tie_word_embeddings";
+    let tied = config.flag(KEY, inner)?;
+    if tied != inner {
+        let (outer, inner) = (config.quoted(KEY), text.quoted(KEY));
+        config.note(&format!("{outer} and {inner}; the outer one is used, as transformers 5 does"));
     }
-    let reach =
-        |l: usize| window.filter(|_| !(l + 1).is_multiple_of(pattern)).map_or(Reach::Global, Reach::Window);
-    Ok((0..n_layers).map(reach).collect())
+    Ok(tied)
 }
 
-/// Rotary positions of layers without and with a window: two bases, or an object for each kind of layer.
-fn ropes(config: &HfConfig) -> Result<(RopeSpec, RopeSpec), SpecError> {
-    const GLOBAL: f64 = 1_000_000.0;
-    let local = config.opt_positive("rope_local_base_freq")?.unwrap_or(10_000.0);
-    if let Some(object) = config.opt_object("rope_parameters")? {
-        let kinds = (object.opt_object("full_attention")?, object.opt_object("sliding_attention")?);
-        if let (Some(full), Some(sliding)) = kinds {
-            object.finish(FAMILY)?;
-            let global = stretched_rope(&full, FAMILY, GLOBAL)?;
-            return Ok((global, stretched_rope(&sliding, FAMILY, local)?));
-        }
+/// `layer_types` where it is given; else every n-th layer sees everything, n being `sliding_window_pattern`.
+fn reaches(config: &HfConfig, n_layers: usize) -> Result<Vec<Reach>, SpecError> {
+    const PATTERN: &str = "sliding_window_pattern";
+    let window = NonZeroUsize::new(config.count_or("sliding_window", 4096)?);
+    let pattern = config.count_or(PATTERN, 6)?;
+    // Files repeat the pattern under this name, which transformers does not read.
+    let repeated = config.opt_count("_sliding_window_pattern")?;
+    let stated = config.states(PATTERN) || config.states("layer_types");
+    if repeated.is_some_and(|repeated| repeated != pattern) && !stated {
+        let ignored = config.quoted("_sliding_window_pattern");
+        config.note(&format!("{ignored}, which transformers ignores; the pattern is {pattern}"));
     }
-    let local = RopeSpec { theta: local, scaling: RopeScaling::None };
-    Ok((rope(config, FAMILY, GLOBAL)?, local))
+    let rule = |l: usize| if (l + 1).is_multiple_of(pattern) { Kind::Full } else { Kind::Sliding };
+    layers::reaches(config, n_layers, window, PATTERN, rule)
+}
+
+/// Rotary positions of layers without and with a window: two bases and a stretch of the first (transformers 4), or an object for
+/// each kind of layer (transformers 5). Where both are there, the stretch of the first spelling wins, as in transformers 5.
+fn ropes(config: &HfConfig, n_ctx: usize) -> Result<(RopeSpec, RopeSpec), SpecError> {
+    const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+    let global = RopeDefaults { family: FAMILY, theta: 1_000_000.0, n_ctx };
+    let local = RopeDefaults { theta: 10_000.0, ..global };
+    let older = config.opt_filled_object("rope_scaling")?;
+    let newer = config.object_or_empty("rope_parameters")?;
+    let [full, sliding] = KINDS.map(|kind| newer.opt_filled_object(kind));
+    let (full, sliding) = (full?, sliding?);
+    if KINDS.iter().all(|kind| !newer.has(kind)) && config.states("rope_parameters") {
+        config.warn("`rope_parameters` has neither `full_attention` nor `sliding_attention`; it is ignored, as transformers does for this family");
+    } else {
+        newer.finish(FAMILY)?;
+    }
+    if let (Some(older), Some(full)) = (&older, &full)
+        && !older.says_the_same_as(full)
+    {
+        config.note("`rope_scaling` and `rope_parameters.full_attention` differ; keys of `rope_scaling` are used, as transformers 5 does");
+    }
+    let full = match (full, older) {
+        (Some(full), Some(older)) => Some(full.overlaid_by(&older)),
+        (full, older) => full.or(older),
+    };
+    let of = |object: Option<HfConfig>, outer: Option<f64>, defaults: &RopeDefaults| match object {
+        Some(object) => stretched(config, &object, outer, defaults),
+        None => Ok(RopeSpec { theta: outer.unwrap_or(defaults.theta), scaling: RopeScaling::None }),
+    };
+    let full = of(full, config.opt_positive("rope_theta")?, &global)?;
+    Ok((full, of(sliding, config.opt_positive("rope_local_base_freq")?, &local)?))
 }
 
 pub(super) fn weights() -> WeightMap {
     WeightMap {
-        prefixes: &["model.", "language_model.model.", "model.language_model.", ""],
+        prefixes: &["model.", "language_model.model.", "model.language_model.", "language_model.", ""],
+        unembed: &["lm_head.weight", "language_model.lm_head.weight"],
         beside: &[
             "vision_tower.",
             "multi_modal_projector.",

@@ -1,28 +1,31 @@
 //! GPT-2: LayerNorm, biases everywhere, learned positions, queries, keys and values in one matrix stored `[in, out]`.
 //!
-//! Data only.
+//! Data only. The class has aliases (`hidden_size` for `n_embd`, …), which rule where both are there.
 
-use super::act;
+use super::layers::{act, refuse_windows};
 use crate::config::{HfConfig, SpecError};
 use crate::names::{Qkv, WeightMap};
 use crate::spec::*;
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
-    let d_model = config.count("n_embd")?;
-    let n_heads = config.count("n_head")?;
+    let d_model = config.count_of("n_embd", "hidden_size", 768)?;
+    let n_heads = config.count_of("n_head", "num_attention_heads", 12)?;
+    let n_layers = config.check_layers("n_layer", config.count_of("n_layer", "num_hidden_layers", 12)?)?;
+    let n_ctx = positions(config)?;
+    refuse_windows(config, n_ctx)?;
     if d_model % n_heads != 0 {
         return Err(config.refuse("n_head", &format!("a divisor of n_embd = {d_model}")));
     }
     let d_head = d_model / n_heads;
     let norm = NormSpec {
         kind: NormKind::Layer,
-        eps: config.opt_positive("layer_norm_epsilon")?.unwrap_or(1e-5),
+        eps: config.positive_or("layer_norm_epsilon", 1e-5)?,
         gain: Gain::Plain,
     };
     let scale = if config.flag("scale_attn_weights", true)? { (d_head as f64).powf(-0.5) } else { 1.0 };
     let by_layer = config.flag("scale_attn_by_inverse_layer_idx", false)?;
     let mlp = MlpSpec {
-        d_mlp: config.opt_count("n_inner")?.unwrap_or(4 * d_model),
+        d_mlp: config.count_or("n_inner", 4 * d_model)?,
         act: act(config, "activation_function", "gelu_new")?,
         gate: Gate::None,
         bias: true,
@@ -45,20 +48,29 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         mlp: mlp.clone(),
         norms: NormPlaces::Pre { attn: norm, mlp: norm },
     };
-    // `n_ctx` is an old second name of `n_positions`.
-    let n_ctx = config.opt_count("n_ctx")?;
     Ok(ModelSpec {
         architecture: config.architecture("GPT2LMHeadModel")?,
         d_model,
-        d_vocab: config.count("vocab_size")?,
-        n_ctx: config.opt_count("n_positions")?.or(n_ctx).unwrap_or(1024),
+        d_vocab: config.count_or("vocab_size", 50_257)?,
+        n_ctx,
         embed: EmbedSpec { scale: None, learned_positions: true },
-        layers: (0..config.layers("n_layer")?).map(layer).collect(),
+        layers: (0..n_layers).map(layer).collect(),
         final_norm: norm,
         unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", true)?, soft_cap: None },
         ignored_positions: 1,
         transcoder_hooks: TranscoderHooks::default(),
     })
+}
+
+/// The number of learned positions. `n_ctx` is an old second name, which counts where the others are absent only.
+fn positions(config: &HfConfig) -> Result<usize, SpecError> {
+    let old = config.opt_count("n_ctx")?;
+    let n_ctx = config.count_of("n_positions", "max_position_embeddings", old.unwrap_or(1024))?;
+    if old.is_some_and(|old| old != n_ctx) {
+        let ignored = config.quoted("n_ctx");
+        config.note(&format!("{ignored}, which transformers ignores; `n_positions` counts, {n_ctx}"));
+    }
+    Ok(n_ctx)
 }
 
 pub(super) fn weights() -> WeightMap {
@@ -81,7 +93,7 @@ pub(super) fn weights() -> WeightMap {
         experts: None,
         sinks: None,
         final_norm: "ln_f",
-        unembed: "lm_head.weight",
+        unembed: &["lm_head.weight"],
         transposed: true,
         // The causal mask, which old checkpoints hold as if it were a weight.
         ignored: &[".attn.bias", ".attn.masked_bias"],

@@ -1,26 +1,26 @@
-//! Llama 3.x (and what is built like it): pre-norm RMS, rotary positions with the "llama3" stretch, gated SiLU.
+//! Llama 3.x and models of the same shape: RMS norms before each part, rotary positions with the "llama3" stretch, gated SiLU.
 //!
-//! Data only.
+//! Data only. Without `num_key_value_heads` there are as many as query heads; `pretraining_tp` has no effect in current versions.
 
-use super::{act, rope};
+use super::layers::{hidden_act, refuse_windows};
+use super::rope::{RopeDefaults, rope};
 use crate::config::{HfConfig, SpecError};
 use crate::names::{Qkv, WeightMap};
 use crate::spec::*;
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
-    let d_model = config.count("hidden_size")?;
-    let n_heads = config.count("num_attention_heads")?;
+    let d_model = config.count_or("hidden_size", 4096)?;
+    let n_heads = config.count_or("num_attention_heads", 32)?;
+    let n_ctx = config.count_or("max_position_embeddings", 2048)?;
+    refuse_windows(config, n_ctx)?;
     let d_head = config.opt_count("head_dim")?.unwrap_or(d_model / n_heads);
-    let norm = NormSpec {
-        kind: NormKind::Rms,
-        eps: config.opt_positive("rms_norm_eps")?.unwrap_or(1e-6),
-        gain: Gain::Plain,
-    };
+    let norm =
+        NormSpec { kind: NormKind::Rms, eps: config.positive_or("rms_norm_eps", 1e-6)?, gain: Gain::Plain };
     let bias = config.flag("attention_bias", false)?;
     let layer = LayerSpec {
         attn: AttnSpec {
             n_heads,
-            n_kv_heads: config.opt_count("num_key_value_heads")?.unwrap_or(n_heads),
+            n_kv_heads: config.count_or("num_key_value_heads", n_heads)?,
             d_head,
             scale: (d_head as f64).powf(-0.5),
             soft_cap: None,
@@ -28,12 +28,12 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
             qkv_bias: bias,
             out_bias: bias,
             reach: Reach::Global,
-            rope: Some(rope(config, "llama", 10_000.0)?),
+            rope: Some(rope(config, &RopeDefaults { family: "llama", theta: 10_000.0, n_ctx })?),
             sinks: false,
         },
         mlp: MlpSpec {
-            d_mlp: config.count("intermediate_size")?,
-            act: act(config, "hidden_act", "silu")?,
+            d_mlp: config.count_or("intermediate_size", 11_008)?,
+            act: hidden_act(config, "hidden_act", "silu")?,
             gate: Gate::Linear,
             bias: config.flag("mlp_bias", false)?,
             experts: None,
@@ -43,10 +43,10 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     Ok(ModelSpec {
         architecture: config.architecture("LlamaForCausalLM")?,
         d_model,
-        d_vocab: config.count("vocab_size")?,
-        n_ctx: config.opt_count("max_position_embeddings")?.unwrap_or(2048),
+        d_vocab: config.count_or("vocab_size", 32_000)?,
+        n_ctx,
         embed: EmbedSpec { scale: None, learned_positions: false },
-        layers: vec![layer; config.layers("num_hidden_layers")?],
+        layers: vec![layer; config.layers_or("num_hidden_layers", 32)?],
         final_norm: norm,
         unembed: UnembedSpec { tied: config.flag("tie_word_embeddings", false)?, soft_cap: None },
         ignored_positions: 1,
@@ -74,7 +74,7 @@ pub(super) fn weights() -> WeightMap {
         experts: None,
         sinks: None,
         final_norm: "norm",
-        unembed: "lm_head.weight",
+        unembed: &["lm_head.weight"],
         transposed: false,
         ignored: &[".rotary_emb.inv_freq"],
         beside: &[],

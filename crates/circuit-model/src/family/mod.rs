@@ -10,19 +10,22 @@ mod gemma3;
 mod gpt2;
 mod gpt_oss;
 mod ignored;
+pub(crate) mod keys;
+mod layers;
 mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
+mod rope;
 mod tokens;
-
-pub(crate) use tokens::{PrefixSpace, TokenizerClass, tokenizer_class};
 
 use crate::config::{HfConfig, SpecError};
 use crate::names::WeightMap;
-use crate::spec::{Act, ModelSpec, Reach, RopeScaling, RopeSpec};
+use crate::spec::{ModelSpec, UnembedSpec};
+use circuit_index::Notice;
 pub use ignored::{IgnoredPositions, KnownAs, chat_prefix_notice};
-use std::num::NonZeroUsize;
+use serde_json::Value;
+pub(crate) use tokens::{PrefixSpace, TokenizerClass, tokenizer_class};
 
 /// A family of models.
 pub(crate) struct Family {
@@ -45,11 +48,26 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "gpt_oss", spec: gpt_oss::spec, weights: gpt_oss::weights },
 ];
 
-/// The description of the model that a config describes, and where its weights stand.
+/// What a config says.
+pub(crate) struct Described {
+    pub(crate) spec: ModelSpec,
+    /// Where the weights are.
+    pub(crate) map: WeightMap,
+    /// What the config says about the tie of embedding and unembedding, for messages.
+    pub(crate) tie: String,
+    pub(crate) notices: Vec<Notice>,
+    /// Keys of unknown meaning, with their values.
+    pub(crate) unknown: Vec<(String, Value)>,
+    /// `model_type`.
+    pub(crate) family: &'static str,
+}
+
+/// The model that a config describes. Values of absent keys are those of the class in transformers 5.24, which are those of 4.57
+/// but where a family's file says otherwise.
 ///
 /// # Errors
-/// If the family is unknown, a key is missing or impossible, or a key with an effect is not understood.
-pub(crate) fn describe(config: &HfConfig) -> Result<(ModelSpec, WeightMap), SpecError> {
+/// If the family is unknown, a key is missing or impossible, or a key changes the computation in a way that is not implemented.
+pub(crate) fn describe(config: &HfConfig) -> Result<Described, SpecError> {
     let found = config.model_type()?;
     let Some(family) = FAMILIES.iter().find(|f| f.model_type == found) else {
         let known = FAMILIES.iter().map(|f| f.model_type).collect::<Vec<_>>().join(", ");
@@ -65,90 +83,24 @@ pub(crate) fn describe(config: &HfConfig) -> Result<(ModelSpec, WeightMap), Spec
         let expected = format!("a divisor of the {} query heads", layer.attn.n_heads);
         return Err(config.refuse("num_key_value_heads", &expected));
     }
-    Ok((spec, (family.weights)()))
-}
-
-/// The activation function that a config names.
-fn act(config: &HfConfig, key: &str, default: &str) -> Result<Act, SpecError> {
-    match config.opt_text(key)?.as_deref().unwrap_or(default) {
-        "silu" | "swish" => Ok(Act::Silu),
-        "gelu_pytorch_tanh" | "gelu_new" => Ok(Act::GeluTanh),
-        "gelu" => Ok(Act::Gelu),
-        "relu" => Ok(Act::Relu),
-        _ => Err(config.refuse(key, "silu, gelu_pytorch_tanh, gelu_new, gelu or relu")),
-    }
-}
-
-/// Rotary positions in the two spellings of Hugging Face: `rope_theta` with `rope_scaling`, or `rope_parameters`.
-fn rope(config: &HfConfig, family: &str, default_theta: f64) -> Result<RopeSpec, SpecError> {
-    let theta = config.opt_positive("rope_theta")?.unwrap_or(default_theta);
-    let object = match config.opt_object("rope_parameters")? {
-        Some(object) => Some(object),
-        None => config.opt_object("rope_scaling")?,
-    };
-    match object {
-        Some(object) => stretched_rope(&object, family, theta),
-        None => Ok(RopeSpec { theta, scaling: RopeScaling::None }),
-    }
-}
-
-/// Rotary positions from an object of their own.
-fn stretched_rope(object: &HfConfig, family: &str, theta: f64) -> Result<RopeSpec, SpecError> {
-    let theta = object.opt_positive("rope_theta")?.unwrap_or(theta);
-    // Two names of one key; newer files hold both.
-    let (kind, older) = (object.opt_text("rope_type")?, object.opt_text("type")?);
-    if let (Some(kind), Some(older)) = (&kind, &older)
-        && kind != older
+    if let Some(layer) =
+        spec.layers.iter().find(|l| l.attn.d_head == 0 || (l.attn.rope.is_some() && l.attn.d_head % 2 == 1))
     {
-        return Err(object.refuse("type", "the same as rope_type"));
+        let expected = format!("an even width of each head (it comes out as {})", layer.attn.d_head);
+        return Err(config.refuse("head_dim", &expected));
     }
-    let kind = kind.or(older);
-    let scaling = match kind.as_deref().unwrap_or("default") {
-        "default" => RopeScaling::None,
-        "linear" => RopeScaling::Linear { factor: object.positive("factor")? },
-        "llama3" => RopeScaling::Llama3 {
-            factor: object.positive("factor")?,
-            low_freq_factor: object.positive("low_freq_factor")?,
-            high_freq_factor: object.positive("high_freq_factor")?,
-            original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
-        },
-        "yarn" => {
-            let factor = object.positive("factor")?;
-            RopeScaling::Yarn {
-                factor,
-                beta_fast: object.opt_positive("beta_fast")?.unwrap_or(32.0),
-                beta_slow: object.opt_positive("beta_slow")?.unwrap_or(1.0),
-                original_max_position_embeddings: object.positive("original_max_position_embeddings")?,
-                truncate: object.flag("truncate", true)?,
-                attention_factor: match object.opt_positive("attention_factor")? {
-                    Some(given) => given,
-                    None => 1.0 + 0.1 * factor.max(1.0).ln(),
-                },
-            }
-        }
-        _ => return Err(object.refuse("rope_type", "default, linear, llama3 or yarn")),
-    };
-    object.finish(family)?;
-    Ok(RopeSpec { theta, scaling })
+    let (notices, unknown) = config.take_findings(family.model_type);
+    let (map, tie) = ((family.weights)(), tie_words(config, &spec.unembed)?);
+    Ok(Described { spec, map, tie, notices, unknown, family: family.model_type })
 }
 
-/// The reach of each layer from Hugging Face's `layer_types`.
-fn reaches_of(
-    config: &HfConfig,
-    types: &[String],
-    n_layers: usize,
-    window: Option<NonZeroUsize>,
-) -> Result<Vec<Reach>, SpecError> {
-    if types.len() != n_layers {
-        return Err(config.refuse("layer_types", &format!("{n_layers} entries, one per layer")));
-    }
-    let reach = |kind: &String| match (kind.as_str(), window) {
-        ("full_attention", _) => Ok(Reach::Global),
-        ("sliding_attention", Some(window)) => Ok(Reach::Window(window)),
-        ("sliding_attention", None) => {
-            Err(config.refuse("sliding_window", "the width of the windows of layer_types"))
-        }
-        _ => Err(config.refuse("layer_types", "full_attention or sliding_attention")),
-    };
-    types.iter().map(reach).collect()
+/// What decides whether the embedding is the unembedding too, in words.
+fn tie_words(config: &HfConfig, unembed: &UnembedSpec) -> Result<String, SpecError> {
+    const KEY: &str = "tie_word_embeddings";
+    let text = config.opt_object("text_config")?;
+    let stated = [Some(config), text.as_ref()].into_iter().flatten().find(|c| c.has(KEY) && !c.is_null(KEY));
+    Ok(match stated {
+        Some(config) => config.quoted(KEY),
+        None => format!("`{KEY}` is absent, which means {} for this family", unembed.tied),
+    })
 }

@@ -1,26 +1,25 @@
-//! Qwen3: pre-norm RMS, a norm over each head of queries and keys, own head width, gated SiLU.
+//! Qwen3: RMS norms before each part, a norm over each head of queries and keys, a head width of its own, gated SiLU.
 //!
 //! Data only. The checkpoint names its tensors as Llama does.
 
-use super::{act, rope};
+use super::layers::{self, Kind, hidden_act};
+use super::rope::{RopeDefaults, rope};
 use crate::config::{HfConfig, SpecError};
 use crate::names::WeightMap;
 use crate::spec::*;
 use std::num::NonZeroUsize;
 
 pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
-    let n_heads = config.count("num_attention_heads")?;
-    let n_layers = config.layers("num_hidden_layers")?;
-    let d_head = config.opt_count("head_dim")?.unwrap_or(128);
-    let norm = NormSpec {
-        kind: NormKind::Rms,
-        eps: config.opt_positive("rms_norm_eps")?.unwrap_or(1e-6),
-        gain: Gain::Plain,
-    };
+    let n_heads = config.count_or("num_attention_heads", 32)?;
+    let n_layers = config.layers_or("num_hidden_layers", 32)?;
+    let n_ctx = config.count_or("max_position_embeddings", 32_768)?;
+    let d_head = config.count_or("head_dim", 128)?;
+    let norm =
+        NormSpec { kind: NormKind::Rms, eps: config.positive_or("rms_norm_eps", 1e-6)?, gain: Gain::Plain };
     let bias = config.flag("attention_bias", false)?;
     let attn = AttnSpec {
         n_heads,
-        n_kv_heads: config.opt_count("num_key_value_heads")?.unwrap_or(n_heads),
+        n_kv_heads: config.count_or_none("num_key_value_heads", 32)?.unwrap_or(n_heads),
         d_head,
         scale: (d_head as f64).powf(-0.5),
         soft_cap: None,
@@ -28,12 +27,12 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
         qkv_bias: bias,
         out_bias: bias,
         reach: Reach::Global,
-        rope: Some(rope(config, "qwen3", 10_000.0)?),
+        rope: Some(rope(config, &RopeDefaults { family: "qwen3", theta: 10_000.0, n_ctx })?),
         sinks: false,
     };
     let mlp = MlpSpec {
-        d_mlp: config.count("intermediate_size")?,
-        act: act(config, "hidden_act", "silu")?,
+        d_mlp: config.count_or("intermediate_size", 22_016)?,
+        act: hidden_act(config, "hidden_act", "silu")?,
         gate: Gate::Linear,
         bias: false,
         experts: None,
@@ -45,9 +44,9 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     });
     Ok(ModelSpec {
         architecture: config.architecture("Qwen3ForCausalLM")?,
-        d_model: config.count("hidden_size")?,
-        d_vocab: config.count("vocab_size")?,
-        n_ctx: config.opt_count("max_position_embeddings")?.unwrap_or(32_768),
+        d_model: config.count_or("hidden_size", 4096)?,
+        d_vocab: config.count_or("vocab_size", 151_936)?,
+        n_ctx,
         embed: EmbedSpec { scale: None, learned_positions: false },
         layers: layers.collect(),
         final_norm: norm,
@@ -57,17 +56,14 @@ pub(super) fn spec(config: &HfConfig) -> Result<ModelSpec, SpecError> {
     })
 }
 
-/// `layer_types` where it is given; else layers from `max_window_layers` on have the window, if it is used at all.
+/// `layer_types` where it is given; else layers from `max_window_layers` on have the window, if it is in use.
 pub(super) fn reaches(config: &HfConfig, n_layers: usize) -> Result<Vec<Reach>, SpecError> {
     let in_use = config.flag("use_sliding_window", false)?;
-    // Files state a window also where none is used.
+    // Files state a window also where it is not in use.
     let window = config.count_or_none("sliding_window", 4096)?.and_then(NonZeroUsize::new).filter(|_| in_use);
     let first_windowed = config.opt_index("max_window_layers")?.unwrap_or(28);
-    if let Some(types) = config.opt_texts("layer_types")? {
-        return super::reaches_of(config, &types, n_layers, window);
-    }
-    let reach = |l: usize| window.filter(|_| l >= first_windowed).map_or(Reach::Global, Reach::Window);
-    Ok((0..n_layers).map(reach).collect())
+    let rule = |l| if window.is_some() && l >= first_windowed { Kind::Sliding } else { Kind::Full };
+    layers::reaches(config, n_layers, window, "max_window_layers", rule)
 }
 
 pub(super) fn weights() -> WeightMap {
