@@ -229,8 +229,12 @@ fn damaged_models_and_sets_are_refused_by_name() {
     edit_json(&model(&dir, "config.json"), |c| {
         c["model_type"] = "qwen3".into();
         c["new_trick"] = 3.into();
+        c["use_mrope"] = true.into();
     });
-    fails(&dir, &["new_trick", "config.json"]);
+    fails(&dir, &["config.json: key `use_mrope` = true is not implemented for qwen3"]);
+    edit_json(&model(&dir, "config.json"), |c| c["use_mrope"] = false.into());
+    let strict = attribute(dir.path(), &["-p", PROMPT, "--strict-config"]);
+    refused(&strict, 3, &["config.json: unknown for qwen3: `new_trick` = 3"]);
     edit_json(&model(&dir, "config.json"), |c| {
         c["new_trick"] = false.into();
         c["intermediate_size"] = 385.into();

@@ -7,6 +7,7 @@ mod chat;
 mod checkpoints;
 mod cli;
 mod configs;
+mod configs_cli;
 mod convert;
 mod edits;
 mod explain;

@@ -405,6 +405,9 @@ pub(crate) struct ModelArgs {
     /// Ask no server: take what is in the hub's cache.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Refuse a model whose config.json has keys of unknown meaning, instead of ignoring them with a warning.
+    #[arg(long, alias = "strict_config")]
+    pub(crate) strict_config: bool,
     /// cpu, cuda or cuda:N; the first GPU if there is one.
     #[arg(long)]
     pub(crate) device: Option<String>,
@@ -479,6 +482,9 @@ pub(crate) struct DescribeArgs {
     /// Ask no server: take what is in the hub's cache.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Refuse a model whose config.json has keys of unknown meaning, instead of ignoring them with a warning.
+    #[arg(long, alias = "strict_config")]
+    pub(crate) strict_config: bool,
 }
 
 /// `inspect`.
@@ -504,6 +510,9 @@ pub(crate) struct DownloadArgs {
     /// the hub.
     #[arg(short, long = "transcoder-set", aliases = ["transcoder_set", "transcoders"])]
     pub(crate) transcoder_set: Option<String>,
+    /// Refuse a model whose config.json has keys of unknown meaning, instead of ignoring them with a warning.
+    #[arg(long, alias = "strict_config")]
+    pub(crate) strict_config: bool,
     /// Only tell what would be fetched, and whether there is room for it.
     #[arg(long, alias = "dry_run")]
     pub(crate) dry_run: bool,
@@ -564,6 +573,9 @@ pub(crate) struct DoctorArgs {
     /// Ask no server: plan with what is in the hub's cache.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Refuse a model whose config.json has keys of unknown meaning, instead of ignoring them with a warning.
+    #[arg(long, alias = "strict_config")]
+    pub(crate) strict_config: bool,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
     /// Print one JSON object.

@@ -76,6 +76,7 @@ fn trace(args: &AttributeArgs, plan: &Plan, mut ahead: Ahead) -> Result<String, 
     budget.fetched(&plan.model.folder);
     clock.lap("plan and fetch");
     let model = Model::open(&plan.model.folder, plan.kind, plan.device)?;
+    say_notices(model.notices());
     let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
     let set = TranscoderSet::open(&plan.transcoders, n_layers, d_model, model.wide_kind(), plan.device)?;
     say_notices(set.notices());

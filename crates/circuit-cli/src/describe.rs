@@ -11,7 +11,7 @@ use circuit_model::spec::{
     Act, AttnSpec, ExpertsSpec, Gain, Gate, LayerSpec, MlpSpec, ModelSpec, NormKind, NormPlaces, NormSpec,
     Reach, RopeScaling,
 };
-use circuit_model::{IgnoredPositions, KnownAs, Model};
+use circuit_model::{IgnoredPositions, KnownAs};
 use circuit_transcoder::{SetDescription, SetFolder, TranscoderSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -25,11 +25,11 @@ pub(crate) fn run(args: DescribeArgs) -> Result<String, Failure> {
         }
         Place::Hub(name) => name,
     };
-    let finder = Finder::new(args.offline);
+    let finder = Finder::new(args.offline).strict(args.strict_config);
     if !hub::is_set_on_hub(&finder, &name)? {
         // Its config is all that is needed.
         let found = finder.model_part(&args.path, Need::Config)?;
-        return Ok(model(&Model::describe(&found.folder)?, found.ignored()));
+        return Ok(model(finder.config(&found.folder)?.spec(), found.ignored()));
     }
     transcoders(&finder.cached_set(&args.path)?.folder)
 }
@@ -45,7 +45,8 @@ fn local(path: &Path, args: &DescribeArgs) -> Result<String, Failure> {
     }
     if path.join("config.json").is_file() {
         let known = KnownAs { hub: None, folder: path, set: None };
-        return Ok(model(&Model::describe(path)?, known.ignored_positions()));
+        let finder = Finder::new(args.offline).strict(args.strict_config);
+        return Ok(model(finder.config(path)?.spec(), known.ignored_positions()));
     }
     if path.is_dir() {
         return transcoders(&path.into())

@@ -58,7 +58,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<String, Failure> {
 /// The plan for the model and prompt that were named, if any were.
 fn budget(args: &DoctorArgs) -> Result<Option<Budget>, Failure> {
     let (Some(model), Some(set)) = (&args.model, &args.transcoder_set) else { return Ok(None) };
-    let mut ahead = Ahead::new(Finder::new(args.offline), Some(model), set, false)?;
+    let finder = Finder::new(args.offline).strict(args.strict_config);
+    let mut ahead = Ahead::new(finder, Some(model), set, false)?;
     let tokens = match args.tokens {
         Some(_) => Vec::new(),
         None => {

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &DownloadArgs) -> Result<String, Failure> {
     if args.model.is_none() && args.transcoder_set.is_none() {
         return Err(Failure::usage("nothing to download: give -m, -t or both"));
     }
-    let finder = Finder::new(false);
+    let finder = Finder::new(false).strict(args.strict_config);
     if args.dry_run {
         let coming = finder.missing(args.model.as_deref(), args.transcoder_set.as_deref())?;
         let refusal = coming.check().err().map(|failure| format!("{}\n", failure.message));

@@ -134,6 +134,13 @@ impl From<ModelError> for Failure {
             | ModelError::UnusedTensor { .. } => {
                 failure.hint("config.json and the checkpoint describe different models")
             }
+            ModelError::NoUnembedding { .. } => failure.hint(
+                "if the model uses its embedding as the unembedding too, write \"tie_word_embeddings\": true; otherwise the \
+                 checkpoint is incomplete",
+            ),
+            ModelError::Spec(SpecError::UnknownKeys { .. }) => {
+                failure.hint("without --strict-config these keys are ignored, with a warning")
+            }
             ModelError::NoModel { ref path, .. } if TranscoderSet::is_in(path) => {
                 failure.hint("that folder holds a transcoder set: give it with -t, and its model with -m")
             }

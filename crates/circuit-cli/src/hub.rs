@@ -15,7 +15,7 @@ pub(crate) use ahead::Ahead;
 use bars::Bars;
 use circuit_hub::{Fetched, Hub, HubError, HubFile, HubName, RepoId, Revision, Snapshot};
 use circuit_model::weight_files::{CONFIG, INDEX, Listing, ModelFiles, no_config};
-use circuit_model::{IgnoredPositions, KnownAs};
+use circuit_model::{IgnoredPositions, KnownAs, ModelConfig};
 use circuit_transcoder::{Recognised, SetFolder, SetOutline};
 pub(crate) use coming::Coming;
 pub(crate) use environment::user_cache;
@@ -87,13 +87,19 @@ type Wanted = (Rc<Snapshot>, String);
 /// Finds what arguments name; asks the hub at most once for each repository.
 pub(crate) struct Finder {
     offline: bool,
+    strict_config: bool,
     hub: OnceCell<Hub>,
     snapshots: RefCell<BTreeMap<(RepoId, Revision), Rc<Snapshot>>>,
 }
 
 impl Finder {
     pub(crate) fn new(offline: bool) -> Self {
-        Self { offline, hub: OnceCell::new(), snapshots: RefCell::default() }
+        Self { offline, strict_config: false, hub: OnceCell::new(), snapshots: RefCell::default() }
+    }
+
+    /// Whether models are refused whose config has keys of unknown meaning.
+    pub(crate) fn strict(self, strict_config: bool) -> Self {
+        Self { strict_config, ..self }
     }
 
     /// The hub, set up when it is first needed.
@@ -150,9 +156,20 @@ impl Finder {
     }
 
     fn seek(&self, model: Option<&str>, set: Option<&str>, complete: bool) -> Result<Sought, Failure> {
-        // What can be found to be wrong here is, before anything is asked for.
+        // The model's config comes first: nothing else is read, asked for or fetched for a model that is not supported. But
+        // what is on this machine is read before a server is asked.
         let given = model.map(|model| place(model, "model")).transpose()?;
-        let set = set.map(|set| self.outline(set)).transpose()?;
+        let (here, there) = match &given {
+            Some(Place::Local(_)) => (given.as_ref(), None),
+            given => (None, given.as_ref()),
+        };
+        here.map(|model| self.check_config(model)).transpose()?;
+        let local = set.filter(|set| Path::new(set).exists()).map(|set| self.outline(set)).transpose()?;
+        there.map(|model| self.check_config(model)).transpose()?;
+        let set = match local {
+            Some(set) => Some(set),
+            None => set.map(|set| self.outline(set)).transpose()?,
+        };
         let model = match (given, &set) {
             (None, Some(set)) if complete => Some(set.model()?),
             (given, _) => given,
@@ -215,8 +232,37 @@ impl Finder {
         Ok(snapshot)
     }
 
+    /// Reads a model's config before anything else of it; of a name on the hub it is the only file that is fetched.
+    fn check_config(&self, place: &Place) -> Result<(), Failure> {
+        let folder = match place {
+            Place::Local(folder) => folder.clone(),
+            Place::Hub(name) => {
+                let snapshot = self.snapshot(&name.repo, &name.revision())?;
+                if !snapshot.files.contains_key(&name.file(CONFIG)) {
+                    return Ok(()); // No model: the caller says what it is.
+                }
+                self.quietly(&[(Rc::clone(&snapshot), name.file(CONFIG))])?;
+                below(snapshot.folder(), &name.folder)
+            }
+        };
+        self.config(&folder).map(drop)
+    }
+
+    /// The config of a model in a folder. What was noticed about it is said.
+    pub(crate) fn config(&self, folder: &Path) -> Result<ModelConfig, Failure> {
+        let config = ModelConfig::read(folder)?;
+        if self.strict_config {
+            config.refuse_unknown_keys()?;
+        }
+        say_notices(config.notices());
+        Ok(config)
+    }
+
     /// A model's place, and those of its files that are needed.
     fn model(&self, place: Place, need: Need, wanted: &mut Vec<Wanted>) -> Result<FoundModel, Failure> {
+        if need != Need::Tokenizer {
+            self.check_config(&place)?;
+        }
         let name = match place {
             Place::Local(folder) => return Ok(FoundModel { folder, name: None, of_set: None }),
             Place::Hub(name) => name,

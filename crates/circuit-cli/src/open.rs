@@ -29,12 +29,14 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn new(args: &ModelArgs) -> Result<Self, Failure> {
-        let (found, set) = Finder::new(args.offline).pair(args.model.as_deref(), &args.transcoder_set)?;
+        let finder = Finder::new(args.offline).strict(args.strict_config);
+        let (found, set) = finder.pair(args.model.as_deref(), &args.transcoder_set)?;
         let (model_folder, transcoders) = (found.folder.clone(), set.folder);
         set_threads(args.threads)?;
         let device = device(args.device.as_deref())?;
         let tokenizer = tokenizer(&model_folder, args.first_token.as_ref())?;
         let model = Model::open(&model_folder, kind(args.dtype), device)?;
+        say_notices(model.notices());
         let (n_layers, d_model) = (model.spec().n_layers(), model.spec().d_model);
         let set = TranscoderSet::open(&transcoders, n_layers, d_model, model.wide_kind(), device)?;
         say_notices(set.notices());

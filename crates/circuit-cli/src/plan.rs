@@ -123,7 +123,7 @@ impl Plan {
         open::check_products(args.budget.products, device)?;
         let (kind, dtype) = (open::kind(args.model.dtype), args.model.dtype.name());
         // The last thing, since it may take a while.
-        let finder = Finder::new(args.model.offline);
+        let finder = Finder::new(args.model.offline).strict(args.model.strict_config);
         let (model, set) = (args.model.model.as_deref(), &args.model.transcoder_set);
         let ahead = Ahead::new(finder, model, set, !args.dry_run)?;
         if let Some(server) = &mut server {

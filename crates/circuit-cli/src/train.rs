@@ -42,7 +42,8 @@ struct Ready {
 /// Opens the model and reads the corpus. A set that is used with them can tell how many positions are ignored.
 fn ready(args: &CorpusArgs, set: Option<&SetArgs>) -> Result<Ready, Failure> {
     let set = set.map(|set| set.transcoder_set.as_str());
-    let found = Finder::new(args.offline).find(Some(&args.model), set, false)?.0;
+    let finder = Finder::new(args.offline).strict(args.strict_config);
+    let found = finder.find(Some(&args.model), set, false)?.0;
     let found = found.ok_or_else(|| Failure::usage("no model: give one with -m"))?;
     let named = found.ignored_positions();
     let folder = found.folder;
@@ -50,6 +51,7 @@ fn ready(args: &CorpusArgs, set: Option<&SetArgs>) -> Result<Ready, Failure> {
     let device = open::device(args.device.as_deref())?;
     let tokenizer = open::tokenizer(&folder, args.first_token.as_ref())?;
     let model = Model::open(&folder, open::kind(args.dtype), device)?;
+    say_notices(model.notices());
     let ignored = args.ignored_positions.or(named).unwrap_or(model.spec().ignored_positions);
     let window = args.window.min(model.spec().n_ctx);
     let corpus = Corpus::read(&args.corpus, &tokenizer, &model, window, ignored)?;

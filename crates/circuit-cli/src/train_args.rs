@@ -28,6 +28,9 @@ pub(crate) struct CorpusArgs {
     /// Ask no server.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Refuse a model whose config.json has keys of unknown meaning, instead of ignoring them with a warning.
+    #[arg(long, alias = "strict_config")]
+    pub(crate) strict_config: bool,
     /// Text files in UTF-8, one document a line.
     #[arg(long, required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
