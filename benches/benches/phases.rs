@@ -1,6 +1,6 @@
 //! One criterion group for each phase of attribution: forward, encode, rows, ranking, prune, JSON.
 //!
-//! On the shape `bench`, fp32, on as many threads as LibTorch takes. What each phase needs, BENCHMARKS.md says; the share of the floor
+//! On the shape `bench`, fp32, on as many threads as LibTorch takes. What each phase needs, docs/lab-notes/speed.md says; the share of the floor
 //! that rows reach, `circuit-tracer bench` tells. Not here: inputs (`src/lib.rs`).
 
 use circuit_attribution::{PullBack, Read};

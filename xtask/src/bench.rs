@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the criterion groups as one table, beside the last committed one.
 //!
 //! Criterion measures and keeps its estimates; this reads them. The comparison with the Python library is `peer`. Not here: what is
-//! measured (`benches/`), and what each phase needs (BENCHMARKS.md).
+//! measured (`benches/`), and what each phase needs (docs/benchmarks.md).
 
 use crate::{bootstrap, shell};
 use anyhow::{Context, Result, bail};

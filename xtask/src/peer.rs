@@ -2,7 +2,7 @@
 //!
 //! A throw-away virtual environment holds the library (`benches/peer/requirements.txt`); `benches/peer/make_model.py` makes the model.
 //! Both programs run in turn, three times, as whole processes; graphs are compared, medians and their ratios printed. Not here: what
-//! to think of the figures (BENCHMARKS.md).
+//! to think of the figures (docs/benchmarks.md).
 
 use crate::{bench, bootstrap, shell};
 use anyhow::{Context, Result, bail, ensure};

@@ -19,7 +19,7 @@ pub use pullback::{PullBack, Read};
 pub use query_key::{Pair, Part, QueryKey, ScoreParts};
 pub use targets::{Direction, ResolvedTarget, TargetChoice};
 
-// The program in the README compiles.
+// The program in docs/embedding.md compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../../../docs/embedding.md")]
+struct Embedding;

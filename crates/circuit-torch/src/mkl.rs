@@ -1,7 +1,7 @@
 //! Lets MKL, with which LibTorch multiplies on x86-64, use AVX-512 on processors that are not Intel's.
 //!
 //! MKL asks for the maker of the processor before it asks what the processor can do, and gives others its code for AVX2: half the speed
-//! where there is AVX-512 (BENCHMARKS.md). No documented setting changes that (MKL_CBWR, MKL_ENABLE_INSTRUCTIONS). But the answer
+//! where there is AVX-512 (docs/lab-notes/speed.md). No documented setting changes that (MKL_CBWR, MKL_ENABLE_INSTRUCTIONS). But the answer
 //! comes from a function that is looked up by name like all of a shared library, so that a program's own comes before it; replacing
 //! it is the usual remedy. Only the answer is replaced: which instructions there are, MKL finds out as ever. A LibTorch without MKL
 //! never asks. Not here: any other choice of kernels.
