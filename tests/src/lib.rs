@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -45,6 +46,12 @@ pub fn fixture(case: &str) -> PathBuf {
 #[must_use]
 pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").join("demo")
+}
+
+/// Says that a test was skipped, and why. Straight to the terminal, where `cargo xtask test` listens: what a test prints by macro is
+/// shown only if it fails.
+pub fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
 }
 
 /// A JSON file of a fixture.

@@ -93,7 +93,10 @@ fn a_set_much_larger_than_what_is_held_is_traced() {
 #[test]
 fn a_set_of_eight_gigabytes_is_traced_in_two() {
     if std::env::var_os("CIRCUIT_TRACER_LARGE").is_none() {
-        eprintln!("skipped: set CIRCUIT_TRACER_LARGE to trace a set of 8 GB");
+        circuit_tests::skipped(
+            "a_set_of_eight_gigabytes_is_traced_in_two",
+            "CIRCUIT_TRACER_LARGE is not set",
+        );
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -29,10 +29,9 @@ fn rows(case: &str, device: Device, cuts: Cuts) -> Vec<Vec<f32>> {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "who runs tests is told what is skipped")]
 fn a_gpu_finds_the_same_rows() {
     let Ok(gpu) = runtime::parse_device("cuda") else {
-        eprintln!("skipped: no GPU");
+        circuit_tests::skipped("a_gpu_finds_the_same_rows", "there is no GPU");
         return;
     };
     let length = |row: &mut dyn Iterator<Item = f32>| row.map(|x| f64::from(x * x)).sum::<f64>().sqrt();

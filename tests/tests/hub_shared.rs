@@ -3,8 +3,6 @@
 //! The second needs a Python with `huggingface_hub`: `python3`, or the one that CIRCUIT_TRACER_HUB_PYTHON names; without it that test
 //! says that it was skipped.
 
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-
 use crate::cli::text;
 use crate::hub::World;
 use crate::hub::server::{COMMIT, Fault};
@@ -80,7 +78,8 @@ fn python_finds_what_was_downloaded() {
     let python = std::env::var("CIRCUIT_TRACER_HUB_PYTHON").unwrap_or_else(|_| "python3".into());
     let there = Command::new(&python).args(["-c", "import huggingface_hub"]).output();
     if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: {python} has no huggingface_hub; CIRCUIT_TRACER_HUB_PYTHON names another Python");
+        let why = format!("{python} has no huggingface_hub; CIRCUIT_TRACER_HUB_PYTHON names another Python");
+        circuit_tests::skipped("python_finds_what_was_downloaded", &why);
         return;
     }
     let world = World::new();

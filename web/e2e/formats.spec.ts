@@ -2,7 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { boxLabels, debug, expect, frameOf, makeDemoGraph, opened, parameter, save, selectInTable, test } from "./harness";
+import { boxLabels, debug, expect, frameOf, opened, parameter, save, selectInTable, test } from "./harness";
+import { makeDemoGraph } from "./serve";
 import { ROOT } from "./where";
 
 /** A file without what saving may write. */

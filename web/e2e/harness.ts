@@ -1,13 +1,13 @@
 // What every test of the page starts from: a server of its own over a folder of its own, and a page that heard of no error.
 
-import { execFileSync, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test as base, expect, type Locator, type Page } from "@playwright/test";
 import { writeFeatures, writeGraphs } from "../fixtures/write";
 import type { Debug } from "../src/store/debug";
-import { binary, CHROMIUM, FEATURES, PAGE, ROOT } from "./where";
+import { start } from "./serve";
+import { CHROMIUM, ROOT } from "./where";
 
 export { expect } from "@playwright/test";
 
@@ -34,37 +34,6 @@ export interface Server {
   stop(): Promise<void>;
   /** Again on the same port, as after a crash. */
   restart(): Promise<void>;
-}
-
-/** Starts `circuit-tracer serve`; what it prints holds its address. */
-async function start(folder: string, set: string, port: number): Promise<{ address: string; stop: () => Promise<void> }> {
-  const args = ["serve", "--graph-file-dir", folder, "--features-dir", `${SCAN}=${set}`, "--port", String(port)];
-  if (FEATURES !== undefined) args.push("--features-dir", FEATURES);
-  if (PAGE !== undefined) args.push("--frontend-dir", PAGE);
-  const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"] });
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  let said = "";
-  const address = await new Promise<string>((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`The server did not say its address:\n${said}`)), 120_000);
-    const hear = (chunk: Buffer) => {
-      said += chunk.toString();
-      const found = /http:\/\/127\.0\.0\.1:\d+/.exec(said);
-      if (found === null) return;
-      clearTimeout(late);
-      resolve(found[0]);
-    };
-    child.stdout.on("data", hear);
-    child.stderr.on("data", hear);
-    child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`The server ended with ${code}:\n${said}`)));
-  });
-  return {
-    address,
-    stop: async () => {
-      child.kill("SIGTERM");
-      await ended;
-    },
-  };
 }
 
 interface Fixtures {
@@ -96,7 +65,7 @@ export const test = base.extend<Fixtures>({
     // Among the kept ones are files that Python wrote.
     cpSync(join(ROOT, "web/fixtures/graphs"), folder, { recursive: true });
     writeFeatures(set, 3, 16);
-    let running = await start(folder, set, 0);
+    let running = await start(folder, SCAN, set, 0);
     const { address } = running;
     await use({
       address,
@@ -109,7 +78,7 @@ export const test = base.extend<Fixtures>({
       write: (slug, graph) => writeFileSync(join(folder, `${slug}.json`), JSON.stringify(graph)),
       stop: () => running.stop(),
       restart: async () => {
-        running = await start(folder, set, Number(new URL(address).port));
+        running = await start(folder, SCAN, set, Number(new URL(address).port));
       },
     });
     await running.stop();
@@ -128,7 +97,8 @@ export const test = base.extend<Fixtures>({
     expect(complaints, "the page and its console complained").toEqual([]);
   },
 
-  open: async ({ page, server, complaints: _heard }, use) => {
+  open: async ({ page, server, complaints: _heard }, use, info) => {
+    if (info.project.name === "webgl") await page.addInitScript(hideSoftware);
     await use(async (slug, parameters = {}) => {
       const query = new URLSearchParams(slug === null ? parameters : { slug, ...parameters });
       await page.goto(`${server.address}/?${query}`);
@@ -136,6 +106,19 @@ export const test = base.extend<Fixtures>({
     });
   },
 });
+
+/** Hides that WebGL is computed by software, which the page would refuse and which is all that a machine of tests has. */
+function hideSoftware(): void {
+  const { getContext } = HTMLCanvasElement.prototype;
+  HTMLCanvasElement.prototype.getContext = function (this: HTMLCanvasElement, kind: string, options?: object) {
+    const slow = { ...options, failIfMajorPerformanceCaveat: false };
+    return (getContext as (kind: string, options?: object) => RenderingContext | null).call(this, kind, slow);
+  } as typeof getContext;
+  const getExtension = WebGL2RenderingContext.prototype.getExtension as (name: string) => unknown;
+  WebGL2RenderingContext.prototype.getExtension = function (this: WebGL2RenderingContext, name: string) {
+    return name === "WEBGL_debug_renderer_info" ? null : getExtension.call(this, name);
+  } as WebGL2RenderingContext["getExtension"];
+}
 
 /** What tests look at instead of pixels. */
 export async function debug<Key extends keyof Debug>(page: Page, key: Key): Promise<Debug[Key]> {
@@ -258,20 +241,4 @@ export async function save(page: Page): Promise<void> {
 /** The parameters in the address bar, once they rest. */
 export async function parameter(page: Page, name: string): Promise<string | null> {
   return page.evaluate((key) => new URL(location.href).searchParams.get(key), name);
-}
-
-/** Makes the graph of the demo's prompt into a folder, through the demo's model; with its slug. */
-export function makeDemoGraph(folder: string, view?: string): string {
-  const slug = "demo-dallas";
-  const prompt = "fact : the capital of the state containing Dallas is";
-  execFileSync(
-    binary(),
-    ["attribute", "-m", join(ROOT, "demo/model"), "-t", join(ROOT, "demo/transcoders"), "-p", prompt, "--slug", slug].concat([
-      "--graph-file-dir",
-      folder,
-      ...(view === undefined ? [] : ["--view", view]),
-    ]),
-    { stdio: "ignore" },
-  );
-  return slug;
 }

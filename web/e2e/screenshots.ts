@@ -5,7 +5,8 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { awayFromNodes, expect, makeDemoGraph, opened, settled, test } from "./harness";
+import { awayFromNodes, expect, opened, settled, test } from "./harness";
+import { makeDemoGraph } from "./serve";
 import { ROOT } from "./where";
 
 const FOLDER = process.env.CIRCUIT_SCREENSHOTS ?? "screenshots";

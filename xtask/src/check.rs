@@ -5,6 +5,7 @@
 
 use crate::{bootstrap, shell, tidy, web};
 use anyhow::{Result, ensure};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -43,16 +44,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         report.step("lints", || {
             cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
         });
-        report.step("tests", || {
-            // Tests run beside one another: with threads of their own in each, they would wait for one another's.
-            shell::run(
-                shell::cargo().args(["test", "--workspace", "--no-fail-fast"]).env("OMP_NUM_THREADS", "1"),
-            )
-        });
+        report.tests("tests", &["--workspace"]);
     } else {
-        report.step("tests without LibTorch", || {
-            cargo(&[&["test", "--no-fail-fast"][..], &WITHOUT_LIBTORCH].concat())
-        });
+        report.tests("tests without LibTorch", &WITHOUT_LIBTORCH);
         report.skip("lints, and tests with LibTorch");
     }
     if page {
@@ -111,6 +105,26 @@ impl Report {
         let outcome = if result.is_ok() { Outcome::Passed(took) } else { Outcome::Failed(took) };
         self.steps.push((name.into(), outcome));
         result.is_ok()
+    }
+
+    /// Runs tests. What they skip is no failure, and is told.
+    fn tests(&mut self, name: &str, packages: &[&str]) {
+        let mut command = shell::cargo();
+        command.args(["test", "--no-fail-fast"]).args(packages);
+        // Tests run at the same time: with several threads in each, they would wait for one another's.
+        command.env("OMP_NUM_THREADS", "1");
+        if std::io::stderr().is_terminal() && std::env::var_os("CARGO_TERM_COLOR").is_none() {
+            command.env("CARGO_TERM_COLOR", "always");
+        }
+        let mut skipped = Vec::new();
+        self.step(name, || {
+            let (result, heard) = shell::run_listening(&mut command, "skipped ");
+            skipped = heard;
+            result
+        });
+        for line in skipped {
+            self.skip(line.trim_start_matches("skipped "));
+        }
     }
 
     fn skip(&mut self, name: &str) {

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool for developers: it talks")]
 
 mod bench;
+mod bench_page;
 mod bootstrap;
 mod check;
 mod demo;
@@ -38,8 +39,8 @@ cargo xtask train-demo [--seeds N] [-o DIR] [--install] [ARGUMENTS]
     --install    puts the result of the first seed into demo/
 
 cargo xtask test
-    Bootstrap, then format, lints, tidy, all tests, and the page's own checks and tests, with a summary. The page is left out
-    where Node is missing, its tests in a browser where Chromium is.
+    Bootstrap, then format, lints, tidy, all tests, and the page's own checks and tests, with a summary, which also names what was
+    skipped: the page where Node is missing, its tests in a browser where Chromium is, tests that need a GPU or some Python package.
 
 cargo xtask web
     The page: npm ci where the lock file has changed, and the build that the binary takes in. Needs Node.
@@ -49,6 +50,10 @@ cargo xtask tidy
 
 cargo xtask bench [--save | ARGUMENTS]
     Bootstrap, then the benches, as one table beside the last committed one; --save makes it that. ARGUMENTS go to criterion.
+
+cargo xtask bench --page [--save] [GRAPH.json | GRAPH.json.gz]...
+    How long the page is busy with a hover, a selection and a step of the slider, in Chromium and on the real server: the demo, two
+    synthetic graphs and the graphs named, as one table beside the last committed one, judged by medians. --save makes it that.
 
 cargo xtask bench --peer [--rows N,N] [--threads N]
     This program and the Python library in turn on one random model: times, memory, ratios, and whether the graphs agree.
@@ -80,6 +85,7 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             web::node()?;
             web::build()?;
         }
+        ["bench", "--page", rest @ ..] => bench_page::run(rest)?,
         ["bench", "--peer", rest @ ..] => peer::run(rest)?,
         ["bench", rest @ ..] => bench::run(rest)?,
         [other, ..] => bail!("`{}` is not understood; see `cargo xtask help`", join(other, &args[1..])),

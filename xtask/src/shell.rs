@@ -1,6 +1,7 @@
 //! Running other programs, and where things lie. No knowledge of what is run.
 
 use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -31,6 +32,33 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a program as [`run`] does; also gives the lines of its stderr that begin with `prefix`.
+pub(crate) fn run_listening(command: &mut Command, prefix: &str) -> (Result<()>, Vec<String>) {
+    let started =
+        command.stderr(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", words(command)));
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return (Err(error), Vec::new()),
+    };
+    let mut heard = Vec::new();
+    for line in BufReader::new(child.stderr.take().expect("stderr is piped"))
+        .split(b'\n')
+        .map_while(std::io::Result::ok)
+    {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        eprintln!("{line}");
+        if line.starts_with(prefix) {
+            heard.push(line);
+        }
+    }
+    let ended = child.wait().with_context(|| format!("cannot wait for {}", words(command)));
+    let result = ended.and_then(|status| match status.success() {
+        true => Ok(()),
+        false => bail!("{} failed ({status})", words(command)),
+    });
+    (result, heard)
+}
+
 /// What a program prints, and what it says on stderr where it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output =
@@ -48,4 +76,20 @@ pub(crate) fn words(command: &Command) -> String {
     let program = program.file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_says_of_skipped_tests_is_heard() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'skipped a: no GPU' >&2; echo other >&2; exit 3"]);
+        let (result, heard) = run_listening(&mut command, "skipped");
+        assert_eq!(heard, ["skipped a: no GPU"]);
+        assert!(result.unwrap_err().to_string().contains("exit status: 3"));
+        let (result, heard) = run_listening(&mut Command::new("/no/such/program"), "skipped");
+        assert!(result.is_err() && heard.is_empty());
+    }
 }

@@ -114,10 +114,26 @@ function compile(gl: WebGL2RenderingContext): WebGLProgram | null {
   return gl.getProgramParameter(program, gl.LINK_STATUS) ? program : null;
 }
 
-/** Null where WebGL2 is missing; `onLost` when the browser takes the context away. */
+/** Whether the pictures are computed by a program on the processor, which browsers say only by name. */
+function bySoftware(gl: WebGL2RenderingContext): boolean {
+  const names = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = names === null ? "" : String(gl.getParameter(names.UNMASKED_RENDERER_WEBGL));
+  return /swiftshader|llvmpipe|softpipe|basic render/i.test(name);
+}
+
+/**
+ * Null where WebGL2 is missing or computed by software: there one picture of all links takes seconds, which stop the page, while a
+ * 2D canvas can be drawn in slices. `onLost` when the browser takes the context away.
+ */
 export function webglLinks(canvas: HTMLCanvasElement, onLost: () => void): AllLinks | null {
-  const gl = canvas.getContext("webgl2", { alpha: true, antialias: false, depth: false, premultipliedAlpha: true });
-  if (gl === null) return null;
+  const gl = canvas.getContext("webgl2", {
+    alpha: true,
+    antialias: false,
+    depth: false,
+    premultipliedAlpha: true,
+    failIfMajorPerformanceCaveat: true,
+  });
+  if (gl === null || bySoftware(gl)) return null;
   const program = compile(gl);
   if (program === null) return null;
 

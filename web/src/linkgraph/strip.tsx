@@ -124,7 +124,7 @@ export function FallbackNote({ allStatus }: { allStatus: Signal<AllStatus | null
   if (status === null || status.drawn === status.of) return null;
   return (
     <p class="lg-note" role="status">
-      Without WebGL: {linksDrawn(status)}
+      Without fast WebGL: {linksDrawn(status)}
     </p>
   );
 }

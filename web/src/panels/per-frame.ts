@@ -1,15 +1,16 @@
-// Input that comes faster than the page is painted: only the last value of a frame counts. Knows nothing of what the value means.
+// Input that comes faster than the page is painted: what is overtaken before the next frame is dropped. Knows nothing of what the
+// values mean.
 
 import { useEffect, useRef } from "preact/hooks";
 
 export interface PerFrame<T> {
-  /** Takes a value, which replaces one that waits. */
+  /** Acts on the first value of a frame at once, and on the last of those that follow when the frame has come. */
   readonly next: (value: T) => void;
   /** Acts on the value that waits, if any, without waiting for the frame. */
   readonly now: () => void;
 }
 
-/** Calls `act` at most once for each frame, with the last value that came. */
+/** Calls `act` at once, then at most once for each frame, with the last value that came. */
 export function usePerFrame<T>(act: (value: T) => void): PerFrame<T> {
   const latest = useRef(act);
   latest.current = act;
@@ -27,17 +28,27 @@ function perFrame<T>(act: (value: T) => void): PerFrame<T> & { readonly drop: ()
     frame = 0;
     waiting = null;
   };
+  const next = (value: T) => {
+    if (frame !== 0) {
+      waiting = { value };
+      return;
+    }
+    // At once and not in the frame: what is painted in answer must still be asked for before that frame.
+    act(value);
+    frame = requestAnimationFrame(() => {
+      frame = 0;
+      take();
+    });
+  };
+  const take = () => {
+    const last = waiting;
+    waiting = null;
+    if (last !== null) next(last.value);
+  };
   const now = () => {
     const last = waiting;
     drop();
     if (last !== null) act(last.value);
   };
-  return {
-    next: (value) => {
-      waiting = { value };
-      if (frame === 0) frame = requestAnimationFrame(now);
-    },
-    now,
-    drop,
-  };
+  return { next, now, drop };
 }
