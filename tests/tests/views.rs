@@ -53,7 +53,7 @@ fn ids_that_the_new_graph_has_not_are_said_and_kept() {
         for part in [
             "warning: 3 ids in the view are no nodes of new.json",
             "pinnedIds 9_9_9; group `g` 8_8_8; clickedId Nowhere",
-            &format!("note: older names (jsNodeId) in the view stand for nodes of new.json"),
+            "note: older names (jsNodeId) in the view stand for nodes of new.json",
             &format!("`{name}-0` for {}, ", at[0]),
         ] {
             assert!(stderr.contains(part), "`{part}` is not in: {stderr}");

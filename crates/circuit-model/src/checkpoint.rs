@@ -27,11 +27,11 @@ impl Checkpoint {
     /// The description in a folder, and the checkpoint that belongs to it.
     pub(crate) fn of(folder: &Path) -> Result<(ModelSpec, Self), ModelError> {
         let Described { spec, map, tie, mut notices, .. } = weight_files::described(folder)?;
-        let said = Said { folder: folder.into(), tie };
         let ModelFiles { weights, notices: about_files, .. } = ModelFiles::find(&Folder(folder))?;
         notices.extend(about_files);
         let weights: Vec<PathBuf> = weights.into_iter().map(PathBuf::from).collect();
         let store = TensorStore::open(folder, &weights)?;
+        let said = Said { place: store.place().into(), tie };
         let headers = store.by_name();
         let judge = Judge::new(&spec, map, said, &headers);
         judge.judge(&spec, &headers)?;
@@ -119,7 +119,8 @@ impl Cut {
 
 /// What the config says, for messages.
 struct Said {
-    folder: PathBuf,
+    /// The file of the weights, or their folder if there are several.
+    place: PathBuf,
     /// About the tie of embedding and unembedding.
     tie: String,
 }
@@ -235,10 +236,10 @@ impl Judge {
     }
 
     fn no_unembedding(&self) -> ModelError {
-        let Said { folder, tie } = &self.said;
+        let Said { place, tie } = &self.said;
         ModelError::NoUnembedding {
-            path: folder.clone(),
-            names: self.map.unembed.join(" or "),
+            path: place.clone(),
+            names: self.map.unembed.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "),
             tie: tie.clone(),
         }
     }

@@ -67,7 +67,7 @@ pub enum ModelError {
     /// No unembedding, although the config says that it is not the embedding.
     #[error("{}: no tensor {names}, and in config.json {tie}", path.display())]
     NoUnembedding {
-        /// The folder.
+        /// The file, or the folder of several.
         path: PathBuf,
         /// The names that the unembedding may have.
         names: String,

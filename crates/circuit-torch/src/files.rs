@@ -455,7 +455,8 @@ impl TensorStore {
     }
 
     /// Where a tensor would be looked for: the file, or the folder of several.
-    fn place(&self) -> &Path {
+    #[must_use]
+    pub fn place(&self) -> &Path {
         match self.files.as_slice() {
             [one] => one.path(),
             _ => &self.folder,
