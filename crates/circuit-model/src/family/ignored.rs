@@ -9,7 +9,7 @@ use circuit_index::{Notice, TokenId};
 use std::fs;
 use std::path::Path;
 
-/// How many leading positions are ignored, and what says so.
+/// The number of leading positions that are ignored, and the source of that number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IgnoredPositions {
     /// How many.

@@ -11,6 +11,7 @@ mod gpt2;
 mod gpt_oss;
 mod ignored;
 pub(crate) mod keys;
+mod keys_without_effect;
 mod layers;
 mod llama;
 mod mistral;
