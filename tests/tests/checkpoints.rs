@@ -37,6 +37,28 @@ fn refused(folder: &Path, parts: &[&str]) {
     assert!(parts.iter().all(|part| message.contains(part)), "{message}");
 }
 
+/// A tied model whose checkpoint stores an unembedding all the same: other values are not used, and a warning says so.
+#[test]
+fn a_stored_unembedding_of_a_tied_model_is_compared_with_the_embedding() {
+    let plain = fixture("qwen3-plt-relu").join("model");
+    let mut tensors = read(&plain.join("model.safetensors"));
+    let embed = tensors["model.embed_tokens.weight"].copy();
+    let expected = logits("qwen3-plt-relu", &open(&plain).unwrap());
+    for (head, warns) in [(embed.copy(), false), (&embed * 2.0, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::copy(plain.join("config.json"), dir.path().join("config.json")).unwrap();
+        tensors.insert("lm_head.weight".into(), head);
+        write(&dir.path().join("model.safetensors"), &tensors);
+        let model = open(dir.path()).unwrap();
+        let said: Vec<_> = model.notices().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said.iter().any(|line| line.contains("`lm_head.weight` differs from the embedding")),
+            warns
+        );
+        assert_eq!(difference(&logits("qwen3-plt-relu", &model), &expected), 0.0);
+    }
+}
+
 /// A checkpoint that also sees holds the language model below a prefix and its config below `text_config`.
 #[test]
 fn a_language_model_beside_a_vision_tower() {

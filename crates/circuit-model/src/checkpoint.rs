@@ -43,6 +43,30 @@ impl Checkpoint {
         std::mem::take(&mut self.notices)
     }
 
+    /// A warning if the model is tied but the checkpoint stores an unembedding with other values: transformers 5 would use it,
+    /// transformers 4 and this crate do not. Compares some rows, spread over the vocabulary.
+    pub(crate) fn ignored_unembedding(&self, spec: &ModelSpec) -> Option<Notice> {
+        const ROWS: usize = 64;
+        let name = self.judge.unembed.filter(|_| spec.unembed.tied)?;
+        let shape = [spec.d_vocab as i64, spec.d_model as i64];
+        let embed =
+            self.store.tensor(&format!("{}{}", self.judge.prefix, self.judge.map.embed), &shape).ok()?;
+        let step = (spec.d_vocab / ROWS).max(1);
+        let sample: Vec<i64> = (0..shape[0]).step_by(step).collect();
+        let sample = Tensor::from_slice(&sample);
+        let rows = |tensor: &Tensor| tensor.f_index_select(0, &sample)?.f_to_kind(Kind::Double);
+        let same = |stored: Tensor| rows(&stored)?.f_equal(&rows(&embed)?);
+        if self.store.tensor(name, &shape).is_ok_and(|stored| same(stored).unwrap_or(false)) {
+            return None;
+        }
+        Some(Notice::warning(format!(
+            "{}: `{name}` differs from the embedding and is not used, since in config.json {}; transformers 5 uses it: write \
+             \"tie_word_embeddings\": false to do the same",
+            self.judge.said.place.display(),
+            self.judge.said.tie
+        )))
+    }
+
     /// What becomes of the weights in a type and on a device.
     pub(crate) fn sizes(&self, spec: &ModelSpec, kind: Kind, device: Device) -> WeightSizes {
         let lengths = self.store.files().iter().map(|file| (file.path().to_owned(), file.len_bytes()));

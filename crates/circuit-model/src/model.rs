@@ -91,12 +91,13 @@ impl Model {
     /// All of this is judged by the headers, before a weight is read; [`Model::check`] judges alike.
     pub fn open(folder: &Path, kind: Kind, device: Device) -> Result<Self, ModelError> {
         let (spec, mut checkpoint) = Checkpoint::of(folder)?;
-        let notices = checkpoint.take_notices();
+        let mut notices = checkpoint.take_notices();
+        notices.extend(checkpoint.ignored_unembedding(&spec));
         Ok(Self { notices, ..Self::new(spec, &mut checkpoint, kind, device)? })
     }
 
-    /// Judges a checkpoint folder as [`Model::open`] does, by its config and the headers of its files alone. Gives what the
-    /// opened model's [`Model::notices`] would say.
+    /// Judges a checkpoint folder as [`Model::open`] does, by its config and the headers of its files alone. Returns the notices
+    /// that the opened model would have, except for those about values of weights.
     ///
     /// # Errors
     /// As [`Model::open`], but for weights that cannot be brought to the wanted type or device.
