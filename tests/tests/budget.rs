@@ -544,6 +544,18 @@ fn long_prompts_on_published_sizes_are_planned_from_headers() {
             plan["phases"].as_array().unwrap().iter().find(|phase| phase["phase"] == name).unwrap().clone();
         phase["allocated_bytes"].as_u64().unwrap()
     };
+    // The plan spills rows to the disk that this machine has.
+    const DISK: u64 = 60_000_000_000;
+    let free = plan(&["--tokens", "100"])["scratch"]["free_bytes"].as_u64().unwrap_or(u64::MAX);
+    if free < DISK {
+        let why = format!(
+            "{} GB of disk are free, the plan may use {}",
+            free / 1_000_000_000,
+            DISK / 1_000_000_000
+        );
+        circuit_tests::skipped("long_prompts_on_published_sizes_are_planned_from_headers", &why);
+        return;
+    }
     // Six million active features, 7 500 rows.
     let limit = LIMIT.to_string();
     let long = ["--tokens", "6000", "--expected-active", "38.5", "--memory", &limit];

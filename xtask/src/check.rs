@@ -5,6 +5,7 @@
 
 use crate::{bootstrap, shell, tidy, web};
 use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -107,7 +108,7 @@ impl Report {
         result.is_ok()
     }
 
-    /// Runs tests. What they skip is no failure, and is told.
+    /// Runs tests. A test that prints a line `skipped …` is listed as skipped in the summary.
     fn tests(&mut self, name: &str, packages: &[&str]) {
         let mut command = shell::cargo();
         command.args(["test", "--no-fail-fast"]).args(packages);
@@ -122,8 +123,12 @@ impl Report {
             skipped = heard;
             result
         });
+        // Several cases may skip for one reason.
+        let mut reported = BTreeSet::new();
         for line in skipped {
-            self.skip(line.trim_start_matches("skipped "));
+            if reported.insert(line.clone()) {
+                self.skip(line.trim_start_matches("skipped "));
+            }
         }
     }
 
