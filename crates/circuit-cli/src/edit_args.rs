@@ -115,7 +115,7 @@ pub(crate) fn one_number(text: &str) -> Result<(&str, f64), Failure> {
     Ok((left, value.trim().parse().map_err(|_| wrong())?))
 }
 
-/// The edits that a typed place and its numbers stand for.
+/// Parses a place and its values from the command line into edits.
 fn typed(text: &str, on: Target, amounts: &Amounts, make: fn(f64) -> Change) -> Result<Vec<Edit>, Failure> {
     let (layer, feature, places) = place(text, on.n_pos)?;
     spread(&places, amounts, on, make)

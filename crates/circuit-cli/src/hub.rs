@@ -248,7 +248,7 @@ impl Finder {
         self.config(&folder).map(drop)
     }
 
-    /// The config of a model in a folder. What was noticed about it is said.
+    /// Reads the config of the model in a folder, and prints its notices.
     pub(crate) fn config(&self, folder: &Path) -> Result<ModelConfig, Failure> {
         let config = ModelConfig::read(folder)?;
         if self.strict_config {

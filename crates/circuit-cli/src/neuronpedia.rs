@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Writes the file at thresholds; gives its size, and what is said of it under a limit.
+    /// Writes the file with two thresholds. Returns its size, and the warning for a given size limit.
     fn written(graph: &Graph, (node, edge): (f64, f64), limit: u64) -> (u64, Option<String>) {
         let folder = tempfile::tempdir().unwrap();
         let thresholds = Thresholds::new(node, edge).unwrap();

@@ -45,7 +45,7 @@ impl Opened {
         Ok(Self { model, set, tokenizer, ignored })
     }
 
-    /// Says what is worth knowing about a prompt before it is run.
+    /// Prints the notices about a prompt before it is run.
     pub(crate) fn note(&self, tokens: &[TokenId]) {
         say_notices(&chat_prefix_notice(self.model.spec(), self.ignored, tokens));
     }

@@ -356,7 +356,7 @@ mod tests {
         format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
     }
 
-    /// The verdict on a header with so many bytes behind it. The library of the format must come to the same.
+    /// Reads a header that `data_len` bytes of data follow, and checks that the `safetensors` crate agrees on whether it is valid.
     #[track_caller]
     fn verdict(header: &[u8], data_len: usize) -> Result<Vec<Listed>, String> {
         let file = [&(header.len() as u64).to_le_bytes(), header, &vec![0; data_len]].concat();

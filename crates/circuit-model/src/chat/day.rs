@@ -36,7 +36,7 @@ fn moment(text: &str) -> Option<PrimitiveDateTime> {
     Some(PrimitiveDateTime::new(date, Time::from_hms(hour.ok()?, minute.ok()?, second.ok()?).ok()?))
 }
 
-/// Numbers of exactly so many digits, between separators.
+/// Parses numbers with a fixed count of digits each, between separators.
 fn numbers<const N: usize>(text: &str, between: char, digits: &[usize; N]) -> Option<[u16; N]> {
     let mut found = [0; N];
     let mut parts = text.split(between);

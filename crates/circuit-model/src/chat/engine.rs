@@ -77,7 +77,7 @@ fn add_tests(environment: &mut Environment) {
     environment.add_test("callable", is_callable);
 }
 
-/// How the words of `raise_exception` are told from those of the engine.
+/// Marks an error that the template raised by `raise_exception`, as against one of the engine.
 const RAISED: &str = "\u{1}";
 
 /// What went wrong, for a reader: the template's own words where it refused.

@@ -37,7 +37,7 @@ pub(super) fn filter(state: &State, value: &Value, args: Rest<ValueOrKwargs>) ->
     Ok(writer.out)
 }
 
-/// What one level is indented by: so many spaces, or a text.
+/// The indent of one level: a number of spaces, or a text.
 fn one_step(indent: &Value) -> Result<String, Error> {
     const MOST: i64 = 1000;
     if let Some(text) = indent.as_str() {

@@ -1,4 +1,4 @@
-//! A chat whose last turn is left open, so that the model goes on with it: what transformers call `continue_final_message`.
+//! A chat whose last turn is left open, so that the model continues it: `continue_final_message` in transformers.
 //!
 //! Only the template knows what stands behind a turn. So a mark is put behind the last turn's text, and the rendered text ends
 //! where the mark is found.

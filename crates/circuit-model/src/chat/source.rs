@@ -30,7 +30,7 @@ pub(super) fn prepared(source: &str) -> String {
     out + &source[done..]
 }
 
-/// Text that is put at a place, instead of so many bytes.
+/// A replacement: `put` takes the place of `instead_of` bytes of the source, from `at` on.
 struct Edit {
     at: usize,
     instead_of: usize,

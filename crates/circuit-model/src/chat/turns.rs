@@ -74,9 +74,9 @@ pub struct Turns(pub(super) Vec<Turn>);
 /// One turn: what it says of itself, in the order of the file.
 pub(super) type Turn = Vec<(String, ChatValue)>;
 
-/// The key of a turn that says who speaks.
+/// The key of a turn's speaker.
 pub(super) const ROLE: &str = "role";
-/// The key of a turn that says what is said.
+/// The key of a turn's text.
 pub(super) const CONTENT: &str = "content";
 
 /// The key of a turn that calls tools.

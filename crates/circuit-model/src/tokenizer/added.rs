@@ -15,7 +15,7 @@ use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer};
 
 /// The file of tokens beside the vocabulary in older folders.
 pub(super) const ADDED_FILE: &str = "added_tokens.json";
-/// The key of the same in newer ones.
+/// The key of tokens beside the vocabulary in newer folders.
 const DECODER_KEY: &str = "added_tokens_decoder";
 
 /// A token that `tokenizer.json` declares beside the vocabulary.

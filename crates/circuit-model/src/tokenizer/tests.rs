@@ -320,7 +320,7 @@ fn a_space_is_put_in_front_where_the_folder_says_so() {
     let plain = json!({"bos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"});
     assert_eq!(of(true, plain), (vec![0, 4], 0), "a class without data keeps what tokenizer.json has");
 
-    // Within a sequence transformers 4 and 5 differ, which is said.
+    // In a sequence of pre-tokenizers, transformers 4 and 5 differ: a notice says so.
     let sequence = json!({"type": "Sequence", "pretokenizers": [part(false)]});
     let config = json!({"bos_token": "<|endoftext|>", "add_prefix_space": true});
     let tokenizer = open_with(&byte_level(sequence), &config, &Value::Null).unwrap();
