@@ -14,7 +14,9 @@ pub(crate) fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         // A build script that watches what cargo says of the running program (ring's does) would run again.
-        let described = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        let described = |name: &str| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR"
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| described(name)) {
             cargo.env_remove(name);
         }
